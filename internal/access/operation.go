@@ -1,0 +1,120 @@
+package access
+
+import "time"
+
+// Target is one upstream: a cluster, a database, a host, a repository server, a model API.
+type Target struct {
+	Name     string            `json:"name"`
+	Protocol string            `json:"protocol"`
+	Labels   map[string]string `json:"labels,omitempty"`
+}
+
+// Operation is one decided unit: an API request, an exec, later a SQL statement, an HTTP request, a ref update.
+// It is immutable once it has been handed to the gate.
+type Operation struct {
+	ID      OperationID `json:"id"`
+	Session SessionID   `json:"session"`
+	// Parent is set on an operation that the gateway itself makes on behalf of another, such as
+	// reading the stored object to show a diff.
+	Parent    OperationID `json:"parent,omitempty"`
+	Time      time.Time   `json:"time"`
+	Principal Principal   `json:"principal"`
+	Target    Target      `json:"target"`
+	Client    Client      `json:"client"`
+	// Verb in the protocol's own words, such as get, create, deletecollection.
+	Verb string `json:"verb"`
+	// Command is the exact operation in the words of the protocol's usual client, such as
+	// "kubectl delete namespace team-a". It is whole: never shortened, never a summary.
+	Command string `json:"command"`
+	// Digest binds an approval to this operation: SHA-256 over the raw path, every forwarded header,
+	// the body and bound parameters, as the client sent them.
+	Digest Digest `json:"digest"`
+	// Uninspectable lists fields of the policy schema (such as "kubernetes.object") that could not be read,
+	// each with why. For policy these are unknown, never empty.
+	Uninspectable []Uninspectable `json:"uninspectable,omitempty"`
+	// Kubernetes is set where Target.Protocol is "kubernetes".
+	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
+}
+
+// Uninspectable names a policy field that could not be read, and why.
+type Uninspectable struct {
+	Field string `json:"field"`
+	Why   string `json:"why"`
+}
+
+// Client is what is known of the connection and what the client says of itself. The latter is the client's word.
+type Client struct {
+	// Address is the peer's host:port as the gateway saw it.
+	Address string `json:"address"`
+	// UserAgent is the client's word.
+	UserAgent string `json:"userAgent,omitempty"`
+	// Invocation groups requests of one command (kubectl's Kubectl-Session). The client's word.
+	Invocation string `json:"invocation,omitempty"`
+	// InvokedAs is the command that the client says it runs (Kubectl-Command). The client's word.
+	InvokedAs string `json:"invokedAs,omitempty"`
+	// Reason is why the agent says it does this. The client's word.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Kubernetes describes one request to a Kubernetes API server, as the API server itself would read it.
+type Kubernetes struct {
+	// Verb is get, list, watch, create, update, patch, delete, deletecollection, or for paths that are not
+	// resources the lower-case HTTP method. exec, attach and portforward are create; proxying is proxy.
+	Verb        string `json:"verb"`
+	Group       string `json:"group"`
+	Version     string `json:"version"`
+	Resource    string `json:"resource"`
+	Subresource string `json:"subresource"`
+	Namespace   string `json:"namespace"`
+	Name        string `json:"name"`
+	// Kind is the decoded object's kind, where there is an object.
+	Kind string `json:"kind,omitempty"`
+	// Path is the URL's path for requests that are not for a resource, such as "/version".
+	Path string `json:"path,omitempty"`
+	// DryRun, FieldManager, FieldSelector, LabelSelector and PatchType come from the query and headers.
+	DryRun        bool   `json:"dryRun,omitempty"`
+	FieldManager  string `json:"fieldManager,omitempty"`
+	FieldSelector string `json:"fieldSelector,omitempty"`
+	LabelSelector string `json:"labelSelector,omitempty"`
+	// PatchType is json, merge, strategic, apply or empty.
+	PatchType string `json:"patchType,omitempty"`
+	// Object is the decoded request body, secrets replaced by placeholders.
+	Object map[string]any `json:"object,omitempty"`
+	// Stored is the object as it is in the cluster, secrets replaced by placeholders; read only when a
+	// rule or an approver needs it. Nil where there is none.
+	Stored map[string]any `json:"stored,omitempty"`
+	// Exec is set for exec, attach and a request proxied to a kubelet that runs a command.
+	Exec *Exec `json:"exec,omitempty"`
+	// Ports are those of a port-forward.
+	Ports []int64 `json:"ports,omitempty"`
+	// ProxyPath is the path behind pods/proxy, services/proxy and nodes/proxy.
+	ProxyPath string `json:"proxyPath,omitempty"`
+}
+
+// Exec is a command in a container, or attaching to its main process (then Command is empty).
+type Exec struct {
+	Container string   `json:"container,omitempty"`
+	Command   []string `json:"command,omitempty"`
+	Stdin     bool     `json:"stdin,omitempty"`
+	Stdout    bool     `json:"stdout,omitempty"`
+	Stderr    bool     `json:"stderr,omitempty"`
+	TTY       bool     `json:"tty,omitempty"`
+}
+
+// Outcome is how an operation ended.
+type Outcome struct {
+	// Code is the protocol's own status: for Kubernetes the HTTP status. 0 where nothing was answered.
+	Code int `json:"code"`
+	// Message is the error as delivered to the client, masked; empty on success.
+	Message string `json:"message,omitempty"`
+	// ExitCode is a command's exit status; -1 where there is none.
+	ExitCode int `json:"exitCode"`
+	// RequestBytes and ResponseBytes count payload bytes as delivered.
+	RequestBytes  int64 `json:"requestBytes"`
+	ResponseBytes int64 `json:"responseBytes"`
+	// Masked counts the values hidden from the client.
+	Masked int64 `json:"masked,omitempty"`
+	// Truncated says that the operation did not end by itself: a crash, a revocation, a lost client.
+	Truncated string        `json:"truncated,omitempty"`
+	Duration  time.Duration `json:"durationNs"`
+}
