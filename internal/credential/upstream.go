@@ -1,0 +1,191 @@
+package credential
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"gatebook/internal/access"
+	"gatebook/internal/gate"
+)
+
+// Options describes one target's upstream.
+type Options struct {
+	// URL is the upstream's base: scheme https (or http where Insecure), host, and an optional path prefix.
+	URL string
+	// CA holds the PEM certificates that the upstream's certificate must chain to. Empty: the system's.
+	CA []byte
+	// ServerName overrides the name that the upstream's certificate is checked against.
+	ServerName string
+	// Insecure allows an http URL. It never switches certificate checks off.
+	Insecure bool
+	// Secret gives the gateway's own credential for this upstream, fetched for each connection or request.
+	Secret Source
+	// Impersonate makes the upstream act as the principal, so that its own RBAC still applies to the agent.
+	// Otherwise the upstream sees the gateway's credential alone.
+	Impersonate bool
+	// Connections bounds idle connections kept for reuse, 64 by default. Dial bounds connecting, 10 s by default.
+	Connections int
+	Dial        time.Duration
+}
+
+// Upstream is one target's far side. It is safe for concurrent use.
+type Upstream struct {
+	base        *url.URL
+	secret      Source
+	impersonate bool
+	requests    *http.Transport // HTTP/2 or HTTP/1.1
+	upgrades    *http.Transport // HTTP/1.1 alone: an upgrade cannot ride on HTTP/2
+}
+
+// New makes an Upstream. It dials nothing.
+func New(o Options) (*Upstream, error) {
+	base, err := parseBase(o.URL, o.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	if o.Secret == nil {
+		return nil, errors.New("upstream has no credential: set one of token, tokenFile, or certificate and key")
+	}
+	tc := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.ServerName, GetClientCertificate: o.Secret.certificate}
+	if len(o.CA) > 0 {
+		tc.RootCAs = x509.NewCertPool()
+		if !tc.RootCAs.AppendCertsFromPEM(o.CA) {
+			return nil, errors.New("upstream CA: no PEM certificate in it")
+		}
+	}
+	idle, wait := o.Connections, o.Dial
+	if idle == 0 {
+		idle = 64
+	}
+	if wait == 0 {
+		wait = 10 * time.Second
+	}
+	return &Upstream{
+		base: base, secret: o.Secret, impersonate: o.Impersonate,
+		requests: transport(tc, idle, wait, true),
+		upgrades: transport(tc, idle, wait, false),
+	}, nil
+}
+
+func parseBase(raw string, insecure bool) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("upstream URL: %w", err)
+	}
+	switch {
+	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("upstream URL %q: want https://host[:port][/prefix] and nothing else", u.Redacted())
+	case u.Scheme == "https", u.Scheme == "http" && insecure:
+	default:
+		return nil, fmt.Errorf("upstream URL %q: scheme %q is not allowed; use https", u.Redacted(), u.Scheme)
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	return u, nil
+}
+
+func transport(tc *tls.Config, idle int, wait time.Duration, http2 bool) *http.Transport {
+	t := &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: wait, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       tc.Clone(),
+		TLSHandshakeTimeout:   wait,
+		MaxIdleConns:          idle,
+		MaxIdleConnsPerHost:   idle,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true, // what comes back is masked and recorded as it is
+		WriteBufferSize:       32 << 10,
+		ReadBufferSize:        32 << 10,
+		Protocols:             new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(true)
+	t.Protocols.SetHTTP2(http2)
+	// A dead HTTP/2 connection is noticed by a ping, so that a watch does not hang on it.
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second}
+	return t
+}
+
+// RoundTrip sends req under p. The request's URL needs a path and query only; scheme, host and credentials are set
+// here, and any credential that it carries is removed. Its context is replaced by one that ends with either the
+// request's own or the permit's. A request that asks for an upgrade goes over HTTP/1.1, and then the Body of an
+// answer 101 is an io.ReadWriteCloser. Redirects are returned, never followed. The error is an *access.Refusal.
+func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, error) {
+	if !p.Valid() {
+		return nil, access.Refuse(access.CodeInternal, nil, "a request was about to leave without a permit")
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	stop := context.AfterFunc(p.Context(), func() { cancel(context.Cause(p.Context())) })
+	out := req.Clone(ctx)
+	err := u.address(p, out)
+	var resp *http.Response
+	if err == nil {
+		resp, err = u.pick(out).RoundTrip(out)
+	}
+	if err != nil {
+		stop()
+		cancel(nil)
+		return nil, refusal(ctx, p, err)
+	}
+	resp.Body = bind(resp.Body, func() { stop(); cancel(nil) })
+	return resp, nil
+}
+
+func (u *Upstream) pick(r *http.Request) *http.Transport {
+	if httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") {
+		return u.upgrades
+	}
+	return u.requests
+}
+
+// address turns a request for a path into one for the upstream, as the principal.
+func (u *Upstream) address(p gate.Permit, r *http.Request) error {
+	raw := r.URL.EscapedPath()
+	r.URL.Scheme, r.URL.Host, r.URL.User, r.Host = u.base.Scheme, u.base.Host, nil, ""
+	if u.base.Path != "" {
+		r.URL.Path = u.base.Path + r.URL.Path
+		r.URL.RawPath = u.base.EscapedPath() + raw
+	}
+	r.RequestURI = ""
+	StripIdentity(r.Header)
+	if err := u.secret.apply(r); err != nil {
+		return fmt.Errorf("reading the upstream credential: %w", err)
+	}
+	if u.impersonate {
+		impersonate(r.Header, p.Operation().Principal)
+	}
+	return nil
+}
+
+// refusal says why nothing came back: revoked, gone, or unreachable.
+func refusal(ctx context.Context, p gate.Permit, err error) error {
+	var r *access.Refusal
+	if errors.As(context.Cause(ctx), &r) || errors.As(err, &r) {
+		return r
+	}
+	target := p.Operation().Target.Name
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	switch {
+	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &host):
+		return access.Refuse(access.CodeUpstream, err, "the certificate of target %q is not trusted", target)
+	case ctx.Err() != nil:
+		return access.Refuse(access.CodeUpstream, err, "the client went away before target %q answered", target)
+	}
+	return access.Refuse(access.CodeUpstream, err, "target %q cannot be reached", target)
+}
+
+// Close closes idle connections.
+func (u *Upstream) Close() {
+	u.requests.CloseIdleConnections()
+	u.upgrades.CloseIdleConnections()
+}

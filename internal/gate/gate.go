@@ -1,0 +1,172 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/recording"
+)
+
+// Policy decides. Decide must be pure; the strings it returns are fields that were not given and could still change
+// the answer.
+type Policy interface {
+	Decide(op *access.Operation) (access.Decision, []string)
+}
+
+// Approvals is the desk where people are asked.
+type Approvals interface {
+	Ask(ctx context.Context, op *access.Operation, d access.Decision, card func(context.Context) (access.Card, error)) (access.Approval, error)
+	Wait(ctx context.Context, id access.ApprovalID) (access.Approval, error)
+	Use(ctx context.Context, id access.ApprovalID, op *access.Operation, d access.Decision) error
+}
+
+// Revocations tells, at once, when a principal, session or token is taken back or lapses.
+type Revocations interface {
+	Register(p access.Principal, s access.SessionID, cancel func(error)) (unregister func())
+	Check(p access.Principal, s access.SessionID) error
+}
+
+// Options join the gate to the rest. All fields are required except Log, Now and Metrics.
+type Options struct {
+	// Policy gives the policy in force; it may answer differently from call to call.
+	Policy      func() Policy
+	Approvals   Approvals
+	Revocations Revocations
+	Recorder    *recording.Recorder
+	Metrics     *Metrics
+	Log         *slog.Logger
+	Now         func() time.Time
+}
+
+// Gate is safe for concurrent use.
+type Gate struct {
+	o        Options
+	draining atomic.Bool
+}
+
+// New makes a gate.
+func New(o Options) (*Gate, error) {
+	if o.Policy == nil || o.Approvals == nil || o.Revocations == nil || o.Recorder == nil {
+		return nil, errors.New("gate: policy, approvals, revocations and recorder are required")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	return &Gate{o: o}, nil
+}
+
+// Drain makes every later Admit refuse. Permits already given stay good.
+func (g *Gate) Drain() { g.draining.Store(true) }
+
+// Request is one operation at the gate.
+type Request struct {
+	// Operation is complete but for the fields that Complete fetches, and belongs to the gate from now on.
+	Operation *access.Operation
+	// Payload is the request's body as it is to be recorded: masked. It is read to its end before Admit returns
+	// a permit. Nil: there is none.
+	Payload io.Reader
+	// Change says that the operation is not a mere read: its record is on disk before it goes on.
+	Change bool
+	// Complete fetches policy fields that were not given, such as "kubernetes.stored", into Operation. A field
+	// that it cannot fetch stays unknown to policy. Nil: nothing can be fetched.
+	Complete func(ctx context.Context, fields []string) error
+	// Card makes what approvers see. It is called only when somebody is asked.
+	Card func(ctx context.Context) (access.Card, error)
+	// Budget is how long the client can be held for an approval; at 0 it is not held at all.
+	Budget time.Duration
+}
+
+// Admit decides, waits, records. Without a permit the error is an *access.Refusal, and the refusal is recorded. Where
+// ctx ends while a person is asked, the operation is refused and its approval stays open for the same request to come
+// again. The permit's context ends with ctx.
+func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
+	op := r.Operation
+	if g.draining.Load() {
+		return g.refuse(op, access.Decision{}, access.Refuse(access.CodeDraining, nil, "the gateway is shutting down; send the request again"))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	release := g.o.Revocations.Register(op.Principal, op.Session, cancel)
+	give := func(p Permit, err error) (Permit, error) {
+		if err != nil {
+			release()
+			cancel(nil)
+		}
+		return p, err
+	}
+	if err := g.o.Revocations.Check(op.Principal, op.Session); err != nil {
+		return give(g.refuse(op, access.Decision{}, asRefusal(err, access.CodeRevoked)))
+	}
+	d, approval, err := g.judge(ctx, r)
+	if err != nil {
+		return give(g.refuse(op, d, asRefusal(err, access.CodeInternal)))
+	}
+	rec, err := g.o.Recorder.Begin(op, d, approval, r.Payload, r.Change || approval != nil)
+	if err != nil {
+		return give(g.refuse(op, d, notRecorded(err)))
+	}
+	g.o.Metrics.admitted(op, d)
+	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics}}, nil
+}
+
+// Lookup permits a read that the gateway itself makes for parent: to show a diff, to decide on what is stored, to
+// restore a masked value. It acts as the same principal, so that it reaches nothing that the principal could not
+// read, and its answer goes to no client. It is recorded like any operation.
+func (g *Gate) Lookup(ctx context.Context, parent, op *access.Operation) (Permit, error) {
+	op.Parent, op.Principal, op.Session, op.Target = parent.ID, parent.Principal, parent.Session, parent.Target
+	if err := g.o.Revocations.Check(op.Principal, op.Session); err != nil {
+		return g.refuse(op, access.Decision{}, asRefusal(err, access.CodeRevoked))
+	}
+	d := access.Decision{Effect: access.Allow, Reason: "read by the gateway, for operation " + string(parent.ID),
+		Masks: []access.Mask{{Name: access.MaskSecrets}, {Name: access.MaskKnown}}}
+	rec, err := g.o.Recorder.Begin(op, d, nil, nil, false)
+	if err != nil {
+		return g.refuse(op, d, notRecorded(err))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	release := g.o.Revocations.Register(op.Principal, op.Session, cancel)
+	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics}}, nil
+}
+
+// Reject records an operation that could not be decoded far enough to be decided.
+func (g *Gate) Reject(op *access.Operation, why *access.Refusal) {
+	_, _ = g.refuse(op, access.Decision{}, why)
+}
+
+// refuse records why op does not run. That the record fails too changes nothing for the client: it is refused anyway.
+func (g *Gate) refuse(op *access.Operation, d access.Decision, why *access.Refusal) (Permit, error) {
+	why.Operation, why.Session, why.Decision = op.ID, op.Session, d
+	if why.Advice == "" {
+		why.Advice = d.Advice
+	}
+	g.o.Metrics.refused(op, why.Code)
+	log := g.o.Log.With("operation", op.ID, "session", op.Session, "principal", op.Principal.Name, "target", op.Target.Name)
+	log.Info("refused", "code", why.Code, "message", why.Message, "cause", why.Cause)
+	if err := g.o.Recorder.Refused(op, d, why); err != nil {
+		log.Error("a refusal could not be recorded", "error", err)
+	}
+	return Permit{}, why
+}
+
+func notRecorded(err error) *access.Refusal {
+	return access.Refuse(access.CodeNotRecorded, err, "the operation could not be recorded, so it was not let through")
+}
+
+// asRefusal passes a refusal on, and makes any other error one with code.
+func asRefusal(err error, code access.Code) *access.Refusal {
+	var r *access.Refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return access.Refuse(code, err, "the operation could not be decided")
+}

@@ -1,0 +1,49 @@
+package gate
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatebook/internal/access"
+)
+
+// Metrics counts what passes the gate.
+type Metrics struct {
+	// Held is the number of clients waiting for a person right now; Open, of permits that have not ended.
+	Held, Open prometheus.Gauge
+	decided    *prometheus.CounterVec
+	refusals   *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	masked     *prometheus.CounterVec
+}
+
+// NewMetrics makes the gate's metrics and registers them with reg, unless that is nil.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		Held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "gatebook_held_operations", Help: "Operations waiting for a person right now."}),
+		Open:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "gatebook_open_operations", Help: "Operations under way right now."}),
+		decided:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatebook_operations_total", Help: "Operations let through, by the effect that policy had."}, []string{"target", "effect"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatebook_refusals_total", Help: "Operations refused."}, []string{"target", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gatebook_operation_seconds", Help: "From permit to end.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10)}, []string{"target"}),
+		masked: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatebook_masked_values_total", Help: "Values hidden from clients."}, []string{"target"}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.Held, m.Open, m.decided, m.refusals, m.seconds, m.masked)
+	}
+	return m
+}
+
+func (m *Metrics) admitted(op *access.Operation, d access.Decision) {
+	m.Open.Inc()
+	m.decided.WithLabelValues(op.Target.Name, d.Effect.String()).Inc()
+}
+
+func (m *Metrics) refused(op *access.Operation, c access.Code) {
+	m.refusals.WithLabelValues(op.Target.Name, string(c)).Inc()
+}
+
+func (m *Metrics) ended(op *access.Operation, out access.Outcome) {
+	m.Open.Dec()
+	m.seconds.WithLabelValues(op.Target.Name).Observe(out.Duration.Seconds())
+	m.masked.WithLabelValues(op.Target.Name).Add(float64(out.Masked))
+}
