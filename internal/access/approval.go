@@ -24,12 +24,14 @@ const (
 
 // Approval is one question to people about one operation, and their answers.
 type Approval struct {
-	ID        ApprovalID    `json:"id"`
-	State     ApprovalState `json:"state"`
-	Operation Operation     `json:"operation"`
-	Decision  Decision      `json:"decision"`
-	Card      Card          `json:"card"`
-	Created   time.Time     `json:"created"`
+	ID    ApprovalID    `json:"id"`
+	State ApprovalState `json:"state"`
+	// Binding is SHA-256 over the operation's digest, the principal, the target and the policy: what it is good for.
+	Binding   Digest    `json:"binding"`
+	Operation Operation `json:"operation"`
+	Decision  Decision  `json:"decision"`
+	Card      Card      `json:"card"`
+	Created   time.Time `json:"created"`
 	// Expires is when the question lapses unanswered.
 	Expires time.Time `json:"expires"`
 	Scope   Scope     `json:"scope,omitempty"`
@@ -64,4 +66,21 @@ type Card struct {
 	Diff string `json:"diff,omitempty"`
 	// Uninspectable says what an approver cannot see, and why. An approver must then decide on less, knowingly.
 	Uninspectable []Uninspectable `json:"uninspectable,omitempty"`
+}
+
+// ApprovalFilter selects approvals, newest first. The zero filter selects all.
+type ApprovalFilter struct {
+	ID        ApprovalID
+	Binding   Digest // zero: any
+	States    []ApprovalState
+	Principal string // a Principal.Key
+	Session   SessionID
+	// Due selects questions that lapsed unanswered and grants that lapsed unused at that time.
+	Due time.Time
+	// Before is the last identifier of the page before.
+	Before ApprovalID
+	// Limit is the most to give; at most and by default 100.
+	Limit int
+	// Brief leaves the cards out.
+	Brief bool
 }

@@ -30,3 +30,16 @@ type Session struct {
 	Started time.Time `json:"started"`
 	Last    time.Time `json:"last"`
 }
+
+// IndexEntry is one thing to tell the index: exactly one of its fields is set.
+type IndexEntry struct {
+	Session *Session
+	Record  *Record
+	End     *Ended
+}
+
+// Ended is the end of an operation.
+type Ended struct {
+	ID      OperationID
+	Outcome Outcome
+}
