@@ -1,0 +1,168 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var targetName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+type problems []error
+
+func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Errorf(format, args...)) }
+
+// check reports everything that is wrong, each with its key and a remedy.
+func (c *Config) check() error {
+	var p problems
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		p.add("listen: %q is not host:port, such as \":8443\"", c.Listen)
+	}
+	if c.URL == "" {
+		c.URL = "https://localhost:" + port
+	}
+	if u, err := url.Parse(c.URL); err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		p.add("url: %q must be https://host[:port] and nothing else", c.URL)
+	} else if c.Recording.Origin == "" {
+		c.Recording.Origin = u.Hostname() + "/gatebook"
+	}
+	if _, _, err := net.SplitHostPort(c.Admin); err != nil {
+		p.add("admin: %q is not host:port, such as \"127.0.0.1:9090\"", c.Admin)
+	}
+	if (c.TLS.CertificateFile == "") != (c.TLS.KeyFile == "") {
+		p.add("tls: set both certificateFile and keyFile, or neither")
+	}
+	if !slices.Contains([]string{"crash", "power", "paranoid"}, c.Recording.Durability) {
+		p.add("recording.durability: %q is not crash, power or paranoid", c.Recording.Durability)
+	}
+	c.checkIssuers(&p)
+	c.checkTargets(&p)
+	c.Approvals.Webhook.check(&p)
+	return errors.Join(p...)
+}
+
+func (c *Config) checkIssuers(p *problems) {
+	if len(c.Issuers) == 0 && !c.EmbeddedIssuer.Enabled {
+		p.add("issuers: there is none, so nobody could log in; add one, or set embeddedIssuer.enabled")
+	}
+	names := map[string]bool{"embedded": true}
+	for i, is := range c.Issuers {
+		at := fmt.Sprintf("issuers[%d] (%s)", i, is.Name)
+		if is.Name == "" || names[is.Name] {
+			p.add("%s.name: must be set, not \"embedded\", and not used twice", at)
+		}
+		names[is.Name] = true
+		if is.URL == "" {
+			p.add("%s.url: missing; it is the iss claim of the issuer's tokens", at)
+		}
+		if len(is.Audiences) == 0 {
+			p.add("%s.audiences: missing; without it a token made for any other service would be accepted. Use for instance [gatebook]", at)
+		}
+		if is.TokenReview && is.Cluster == "" {
+			p.add("%s.tokenReview: needs cluster, the target that is asked", at)
+		}
+		if is.Cluster != "" && !slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Name == is.Cluster }) {
+			p.add("%s.cluster: there is no target %q", at, is.Cluster)
+		}
+		if is.JWKSURL != "" && is.JWKSFile != "" {
+			p.add("%s: set one of jwksURL and jwksFile", at)
+		}
+		for _, a := range is.Algorithms {
+			if !slices.Contains([]string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}, a) {
+				p.add("%s.algorithms: %q is not an asymmetric signature algorithm of RFC 7518", at, a)
+			}
+		}
+	}
+	for i, u := range c.EmbeddedIssuer.Users {
+		if u.Name == "" || u.PasswordHash == "" {
+			p.add("embeddedIssuer.users[%d]: name and passwordHash are needed", i)
+		}
+	}
+}
+
+func (c *Config) checkTargets(p *problems) {
+	if len(c.Targets) == 0 {
+		p.add("targets: there is none, so nothing can be reached; add one")
+	}
+	names, hosts := map[string]bool{}, map[string]bool{}
+	for i, t := range c.Targets {
+		at := fmt.Sprintf("targets[%d] (%s)", i, t.Name)
+		if !targetName.MatchString(t.Name) || names[t.Name] {
+			p.add("%s.name: %q must be lower-case letters, digits and dashes, and not used twice", at, t.Name)
+		}
+		names[t.Name] = true
+		for _, h := range t.Hosts {
+			if hosts[h] {
+				p.add("%s.hosts: %q is used twice", at, h)
+			}
+			hosts[h] = true
+		}
+		if t.Protocol != "kubernetes" {
+			p.add("%s.protocol: %q is not known; known: kubernetes", at, t.Protocol)
+		}
+		t.checkUpstream(at, p)
+	}
+}
+
+func (t Target) checkUpstream(at string, p *problems) {
+	own := 0
+	for _, set := range []bool{t.Token != Secret{}, t.CertificateFile != "" || t.KeyFile != ""} {
+		if set {
+			own++
+		}
+	}
+	switch {
+	case t.Kubeconfig != "" && (t.URL != "" || t.CAFile != "" || own > 0):
+		p.add("%s: kubeconfig brings URL, CA and credential; remove the others", at)
+	case t.Kubeconfig != "":
+	case t.URL == "":
+		p.add("%s.url: missing; or name a kubeconfig", at)
+	case own != 1:
+		p.add("%s: set one credential: token, or certificateFile with keyFile", at)
+	}
+	if (t.CertificateFile == "") != (t.KeyFile == "") {
+		p.add("%s: set both certificateFile and keyFile", at)
+	}
+	if t.Token.File != "" && t.Token.Env != "" {
+		p.add("%s.token: set one of file and env", at)
+	}
+}
+
+func (w Webhook) check(p *problems) {
+	if w.URL == "" {
+		return
+	}
+	if u, err := url.Parse(w.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		p.add("approvals.webhook.url: %q is not an http or https URL", w.URL)
+	}
+	if w.Secret == (Secret{}) {
+		p.add("approvals.webhook.secret: missing; receivers need it to tell a true notice from a forged one")
+	}
+}
+
+// Read gives the secret's value.
+func (s Secret) Read() (string, error) {
+	switch {
+	case s.File != "":
+		b, err := os.ReadFile(s.File)
+		if err != nil {
+			return "", fmt.Errorf("reading a secret: %w", err)
+		}
+		if v := strings.TrimSpace(string(b)); v != "" {
+			return v, nil
+		}
+		return "", fmt.Errorf("reading a secret: file %s is empty", s.File)
+	case s.Env != "":
+		if v := os.Getenv(s.Env); v != "" {
+			return v, nil
+		}
+		return "", fmt.Errorf("reading a secret: environment variable %s is not set", s.Env)
+	}
+	return "", errors.New("reading a secret: neither file nor env is set")
+}
