@@ -1,0 +1,193 @@
+// Package server listens, terminates TLS, establishes who calls, and hands each request to the handler of the target
+// that it names. It guarantees that no handler sees a request without a verified principal, nor the credential that
+// established it; that a request which names no target reaches none; and that a shutdown lets what runs come to its
+// end within the time given, then cuts it.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/protocol"
+)
+
+// Own is the path below which Gatebook's own API lives, on every host.
+const Own = "/gatebook/"
+
+// targets is the path below which each target is served by name.
+const targets = "/k/"
+
+// Options describe a server. All but Own, Log and the limits are required.
+type Options struct {
+	// Authenticate turns a bearer token into a principal, or gives an *access.Refusal.
+	Authenticate func(ctx context.Context, token string) (access.Principal, error)
+	// Session tells which run of an agent the principal is in.
+	Session func(access.Principal) access.SessionID
+	// Targets by name.
+	Targets map[string]protocol.Handler
+	// Hosts gives the target that a host name serves at its root, if any.
+	Hosts map[string]string
+	// Own answers below /gatebook/; it authenticates by itself.
+	Own http.Handler
+	// TLS of the listener.
+	TLS *tls.Config
+	Log *slog.Logger
+
+	HeaderBytes   int
+	HeaderTimeout time.Duration
+	Streams       int
+}
+
+// Server is one listener's worth of handlers.
+type Server struct {
+	o    Options
+	http *http.Server
+	live sync.WaitGroup
+	ctx  context.Context
+	cut  context.CancelCauseFunc
+}
+
+// New makes a server. It listens to nothing yet.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o}
+	s.ctx, s.cut = context.WithCancelCause(context.Background())
+	s.http = &http.Server{
+		Handler:           s,
+		TLSConfig:         o.TLS,
+		ReadHeaderTimeout: o.HeaderTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    o.HeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: o.Streams},
+		BaseContext:       func(net.Listener) context.Context { return s.ctx },
+	}
+	return s
+}
+
+// Serve answers on l until Shutdown, and returns nil then.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.ServeTLS(l, "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving on %s: %w", l.Addr(), err)
+}
+
+// last is how long a handler has to leave after its context was cut.
+const last = 5 * time.Second
+
+// Shutdown stops accepting, waits for what runs until ctx ends, and then cuts it. Upgraded streams count as running.
+func (s *Server) Shutdown(ctx context.Context) {
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		if err := s.http.Shutdown(ctx); err != nil {
+			s.o.Log.Warn("cutting requests that did not end in time", "error", err)
+		}
+		s.live.Wait() // upgraded connections are not the HTTP server's any more
+	}()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		s.cut(access.Refuse(access.CodeDraining, nil, "the gateway is shutting down"))
+		select {
+		case <-idle:
+		case <-time.After(last):
+			s.o.Log.Error("some requests did not leave after they were cut")
+		}
+	}
+	if err := s.http.Close(); err != nil {
+		s.o.Log.Warn("closing the listener", "error", err)
+	}
+}
+
+// ServeHTTP routes one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.live.Add(1)
+	defer s.live.Done()
+	if s.o.Own != nil && strings.HasPrefix(r.URL.Path, Own) && strings.HasPrefix(r.URL.EscapedPath(), Own) {
+		s.o.Own.ServeHTTP(w, r)
+		return
+	}
+	h, err := s.route(r)
+	if err != nil {
+		notFound(w, err)
+		return
+	}
+	p, err := s.o.Authenticate(r.Context(), bearer(r))
+	if err != nil {
+		var why *access.Refusal
+		if !errors.As(err, &why) {
+			why = access.Refuse(access.CodeUnauthenticated, err, "the credential could not be checked")
+		}
+		s.o.Log.Info("not authenticated", "address", r.RemoteAddr, "path", r.URL.Path, "message", why.Message, "cause", why.Cause)
+		h.Refuse(w, r, why)
+		return
+	}
+	r.Header.Del("Authorization")
+	h.Serve(w, r, protocol.Caller{Principal: p, Session: s.o.Session(p), Address: r.RemoteAddr})
+}
+
+// route finds the target's handler, by host or by path, and takes the prefix that named it off the path.
+func (s *Server) route(r *http.Request) (protocol.Handler, error) {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if name, ok := s.o.Hosts[strings.ToLower(host)]; ok {
+		return s.o.Targets[name], nil
+	}
+	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), targets)
+	if !ok {
+		return nil, fmt.Errorf("nothing is served at %q; targets are below %sNAME", r.URL.Path, targets)
+	}
+	name, path, _ := strings.Cut(rest, "/")
+	h, ok := s.o.Targets[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no target %q", name)
+	}
+	path = "/" + path
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, fmt.Errorf("the path is not properly escaped: %w", err)
+	}
+	u := *r.URL
+	u.Path, u.RawPath = plain, path
+	r.URL = &u
+	return h, nil
+}
+
+// bearer gives the request's token; RFC 6750, section 2.1. Two Authorization headers are none.
+func bearer(r *http.Request) string {
+	v := r.Header["Authorization"]
+	if len(v) != 1 {
+		return ""
+	}
+	scheme, token, ok := strings.Cut(v[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+func notFound(w http.ResponseWriter, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	// What cannot be written any more has no reader.
+	_ = json.NewEncoder(w).Encode(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure",
+		"reason": "NotFound", "code": http.StatusNotFound, "message": "gatebook: " + err.Error()})
+}
