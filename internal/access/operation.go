@@ -1,6 +1,9 @@
 package access
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Target is one upstream: a cluster, a database, a host, a repository server, a model API.
 type Target struct {
@@ -32,8 +35,37 @@ type Operation struct {
 	// Uninspectable lists fields of the policy schema (such as "kubernetes.object") that could not be read,
 	// each with why. For policy these are unknown, never empty.
 	Uninspectable []Uninspectable `json:"uninspectable,omitempty"`
+	// Fetched lists the late fields (see Late) that were read: a nil one among them is known to be empty.
+	Fetched []string `json:"fetched,omitempty"`
 	// Kubernetes is set where Target.Protocol is "kubernetes".
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
+}
+
+// Fields of the policy schema that are read only when a decision depends on them.
+const (
+	FieldKubernetesObject = "kubernetes.object"
+	FieldKubernetesStored = "kubernetes.stored"
+)
+
+// Late lists the policy fields that were not given, but can still be fetched: what is stored, and for a patch the
+// object that it would make of that. For policy they are unknown until then. A field that is in Fetched or
+// Uninspectable is not among them.
+func (o *Operation) Late() []string {
+	k := o.Kubernetes
+	if k == nil {
+		return nil
+	}
+	var out []string
+	if k.PatchType != "" && k.Object == nil {
+		out = append(out, FieldKubernetesObject)
+	}
+	if k.Name != "" && k.Resource != "" && k.Stored == nil {
+		out = append(out, FieldKubernetesStored)
+	}
+	return slices.DeleteFunc(out, func(f string) bool {
+		return slices.Contains(o.Fetched, f) ||
+			slices.ContainsFunc(o.Uninspectable, func(u Uninspectable) bool { return u.Field == f })
+	})
 }
 
 // Uninspectable names a policy field that could not be read, and why.
@@ -78,7 +110,8 @@ type Kubernetes struct {
 	LabelSelector string `json:"labelSelector,omitempty"`
 	// PatchType is json, merge, strategic, apply or empty.
 	PatchType string `json:"patchType,omitempty"`
-	// Object is the decoded request body, secrets replaced by placeholders.
+	// Object is the decoded request body, secrets replaced by placeholders. For a patch it is the object that the
+	// patch would make of what is stored, read late (see Operation.Late).
 	Object map[string]any `json:"object,omitempty"`
 	// Stored is the object as it is in the cluster, secrets replaced by placeholders; read only when a
 	// rule or an approver needs it. Nil where there is none.
