@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatebook/internal/access"
+)
+
+// OperationFilter selects operations, newest first. The zero filter selects all.
+type OperationFilter struct {
+	// Text is words as a person types them, all of which must begin a word of the command, the principal's name,
+	// what it acts on, or why it was refused. No character in it has a special meaning.
+	Text      string
+	Principal string // a Principal.Name, or a Principal.Key
+	Namespace string
+	Verb      string
+	Resource  string // with "/subresource" where there is one
+	Target    string
+	Session   access.SessionID
+	Approval  access.ApprovalID
+	MinRisk   access.Risk
+	Effect    *access.Effect
+	// Refused selects those that did not run (true) or did (false).
+	Refused *bool
+	// Since is inclusive, Until exclusive.
+	Since, Until time.Time
+	// Limit is the most to give; at most and by default 100.
+	Limit int
+	// Cursor is what the page before gave.
+	Cursor string
+}
+
+// Search gives a page of operations, without their documents, and the cursor of the next page, empty where this is the
+// last. An operation that is added later never moves another to a page where it was not.
+func (s *Store) Search(ctx context.Context, f OperationFilter) ([]access.Record, string, error) {
+	c, err := operationConditions(f)
+	if err != nil {
+		return nil, "", err
+	}
+	n := limit(f.Limit)
+	rows, err := s.read.QueryContext(ctx, `SELECT `+recordColumns+` FROM operations WHERE `+c.where()+` ORDER BY time DESC, id DESC LIMIT ?`, append(c.args, n+1)...)
+	if err != nil {
+		return nil, "", fmt.Errorf("searching operations: %w", err)
+	}
+	defer rows.Close()
+	var out []access.Record
+	for rows.Next() {
+		r, err := scanRecord(rows)
+		if err != nil {
+			return nil, "", fmt.Errorf("searching operations: %w", err)
+		}
+		out = append(out, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("searching operations: %w", err)
+	}
+	if len(out) <= n {
+		return out, "", nil
+	}
+	last := out[n-1].Operation
+	return out[:n], cursor(last.Time, string(last.ID)), nil
+}
+
+func operationConditions(f OperationFilter) (conditions, error) {
+	var c conditions
+	if q := match(f.Text); q != "" {
+		c.add("seq IN (SELECT rowid FROM operations_text WHERE operations_text MATCH ?)", q)
+	}
+	by := "name"
+	if strings.Contains(f.Principal, "|") {
+		by = "principal"
+	}
+	for _, eq := range []struct{ column, value string }{
+		{by, f.Principal}, {"namespace", f.Namespace}, {"verb", f.Verb}, {"resource", f.Resource},
+		{"target", f.Target}, {"session", string(f.Session)}, {"approval", string(f.Approval)},
+	} {
+		if eq.value != "" {
+			c.add(eq.column+" = ?", eq.value)
+		}
+	}
+	if f.MinRisk > 0 {
+		c.add("risk >= ?", int64(f.MinRisk))
+	}
+	if f.Effect != nil {
+		c.add("effect = ?", int64(*f.Effect))
+	}
+	if f.Refused != nil {
+		c.add("(refused IS NOT NULL) = ?", *f.Refused)
+	}
+	if !f.Since.IsZero() {
+		c.add("time >= ?", nanos(f.Since))
+	}
+	if !f.Until.IsZero() {
+		c.add("time < ?", nanos(f.Until))
+	}
+	return c, c.after(f.Cursor, "time")
+}
+
+// match makes an FTS5 query of what a person typed: each word a quoted string, in which nothing is special but the
+// quote, which is doubled; all must be met, each as a prefix.
+func match(text string) string {
+	var q []string
+	for _, w := range strings.Fields(strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", " "), " ")) {
+		q = append(q, `"`+strings.ReplaceAll(w, `"`, `""`)+`"*`)
+	}
+	return strings.Join(q, " ")
+}
+
+// conditions are joined by AND.
+type conditions struct {
+	conds []string
+	args  []any
+}
+
+func (c *conditions) add(cond string, args ...any) {
+	c.conds, c.args = append(c.conds, cond), append(c.args, args...)
+}
+
+func (c *conditions) where() string {
+	if len(c.conds) == 0 {
+		return "true"
+	}
+	return strings.Join(c.conds, " AND ")
+}
+
+// cursor names the last row of a page that is sorted by a time and an id.
+func cursor(t time.Time, id string) string { return fmt.Sprintf("%d.%s", nanos(t), id) }
+
+// after selects what comes behind a cursor.
+func (c *conditions) after(cursor, column string) error {
+	if cursor == "" {
+		return nil
+	}
+	at, id, ok := strings.Cut(cursor, ".")
+	t, err := strconv.ParseInt(at, 10, 64)
+	if !ok || err != nil {
+		return fmt.Errorf("cursor %q was not given by this list", cursor)
+	}
+	c.add("("+column+", id) < (?, ?)", t, id)
+	return nil
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gatebook/internal/access"
+)
+
+const (
+	putSession = `INSERT INTO sessions (id, principal, name, body, started, last) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET started = min(started, excluded.started), last = max(last, excluded.last)`
+	putTarget      = `INSERT INTO session_targets (session, target) VALUES (?, ?) ON CONFLICT DO NOTHING`
+	countOperation = `UPDATE sessions SET operations = operations + ?, refused = refused + ?, risk = max(risk, ?) WHERE id = ?`
+	touchSession   = `UPDATE sessions SET last = max(last, ?) WHERE id = ?`
+)
+
+func (b batch) putSession(x access.Session) error {
+	body, err := json.Marshal(x.Principal)
+	if err != nil {
+		return err
+	}
+	return b.exec(b.session, x.ID, x.Principal.Key(), x.Principal.Name, string(body), nanos(x.Started), nanos(x.Last))
+}
+
+// count adds an operation to its session, once.
+func (b batch) count(r *access.Record, isNew, wasRefused bool) error {
+	op := &r.Operation
+	if err := b.putSession(access.Session{ID: op.Session, Principal: op.Principal, Started: op.Time, Last: op.Time}); err != nil {
+		return err
+	}
+	if err := b.exec(b.target, op.Session, op.Target.Name); err != nil {
+		return err
+	}
+	operations, refused := 0, 0
+	if isNew {
+		operations = 1
+	}
+	if r.Refused != nil && !wasRefused {
+		refused = 1
+	}
+	return b.exec(b.counted, operations, refused, int64(r.Decision.Risk), op.Session)
+}
+
+// SessionSummary is a session with what its operations add up to.
+type SessionSummary struct {
+	access.Session
+	Targets    []string `json:"targets"`
+	Operations int      `json:"operations"`
+	Refused    int      `json:"refused"`
+	// Running counts operations whose end is not known yet.
+	Running int         `json:"running"`
+	Risk    access.Risk `json:"risk"` // the highest of its operations
+	// Live says that something runs, or that the last operation was not long ago.
+	Live bool `json:"live"`
+}
+
+// SessionFilter selects sessions, the latest started first. The zero filter selects all.
+type SessionFilter struct {
+	ID           access.SessionID
+	Principal    string // a Principal.Name, or a Principal.Key
+	Target       string
+	MinRisk      access.Risk
+	Since, Until time.Time // of its operations
+	// Limit is the most to give; at most and by default 100.
+	Limit int
+	// Cursor is what the page before gave.
+	Cursor string
+	// Now tells live sessions from those that have ended.
+	Now time.Time
+}
+
+// Sessions gives a page of sessions and the cursor of the next page, empty where this is the last.
+func (s *Store) Sessions(ctx context.Context, f SessionFilter) ([]SessionSummary, string, error) {
+	c, err := sessionConditions(f)
+	if err != nil {
+		return nil, "", err
+	}
+	n := limit(f.Limit)
+	rows, err := s.read.QueryContext(ctx, `SELECT id, body, started, last, operations, refused, risk,
+		(SELECT count(*) FROM operations WHERE session = sessions.id AND running = 1),
+		(SELECT json_group_array(target) FROM session_targets WHERE session = sessions.id)
+		FROM sessions WHERE `+c.where()+` ORDER BY started DESC, id DESC LIMIT ?`, append(c.args, n+1)...)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading sessions: %w", err)
+	}
+	defer rows.Close()
+	var out []SessionSummary
+	for rows.Next() {
+		x, err := s.scanSession(rows, f.Now)
+		if err != nil {
+			return nil, "", fmt.Errorf("reading sessions: %w", err)
+		}
+		out = append(out, x)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("reading sessions: %w", err)
+	}
+	if len(out) <= n {
+		return out, "", nil
+	}
+	last := out[n-1]
+	return out[:n], cursor(last.Started, string(last.ID)), nil
+}
+
+func (s *Store) scanSession(rows *sql.Rows, now time.Time) (SessionSummary, error) {
+	var x SessionSummary
+	var body, targets string
+	var started, last int64
+	if err := rows.Scan(&x.ID, &body, &started, &last, &x.Operations, &x.Refused, (*int64Risk)(&x.Risk), &x.Running, &targets); err != nil {
+		return x, err
+	}
+	x.Started, x.Last = timeOf(started), timeOf(last)
+	x.Live = x.Running > 0 || now.Sub(x.Last) < s.o.Live
+	if err := json.Unmarshal([]byte(body), &x.Principal); err != nil {
+		return x, err
+	}
+	return x, json.Unmarshal([]byte(targets), &x.Targets)
+}
+
+// int64Risk scans a risk from its number.
+type int64Risk access.Risk
+
+func (r *int64Risk) Scan(v any) error {
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("risk is a %T", v)
+	}
+	*r = int64Risk(n)
+	return nil
+}
+
+func sessionConditions(f SessionFilter) (conditions, error) {
+	var c conditions
+	if f.ID != "" {
+		c.add("id = ?", f.ID)
+	}
+	if f.Principal != "" {
+		c.add("(principal = ? OR name = ?)", f.Principal, f.Principal)
+	}
+	if f.Target != "" {
+		c.add("id IN (SELECT session FROM session_targets WHERE target = ?)", f.Target)
+	}
+	if f.MinRisk > 0 {
+		c.add("risk >= ?", int64(f.MinRisk))
+	}
+	if !f.Since.IsZero() {
+		c.add("last >= ?", nanos(f.Since))
+	}
+	if !f.Until.IsZero() {
+		c.add("started < ?", nanos(f.Until))
+	}
+	return c, c.after(f.Cursor, "started")
+}
