@@ -103,6 +103,8 @@ type RuleHit struct {
 	Advice string `json:"advice,omitempty"`
 	// Unknown lists the fields that could not be read and made the rule count as met.
 	Unknown []string `json:"unknown,omitempty"`
+	// Error says why the rule's condition could not be evaluated, which made the rule count as met. For operators.
+	Error string `json:"error,omitempty"`
 }
 
 // ApprovalTerms is who may approve, how many of them, and for how long.

@@ -114,7 +114,8 @@ type Kubernetes struct {
 	// patch would make of what is stored, read late (see Operation.Late).
 	Object map[string]any `json:"object,omitempty"`
 	// Stored is the object as it is in the cluster, secrets replaced by placeholders; read only when a
-	// rule or an approver needs it. Nil where there is none.
+	// rule or an approver needs it. Nil: not read. Empty: read, and there is none. For a subresource, the object
+	// that it belongs to.
 	Stored map[string]any `json:"stored,omitempty"`
 	// Exec is set for exec, attach and a request proxied to a kubelet that runs a command.
 	Exec *Exec `json:"exec,omitempty"`

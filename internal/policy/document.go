@@ -1,0 +1,202 @@
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"gatebook/internal/access"
+)
+
+// document is what one file says, before its conditions are compiled.
+type document struct {
+	mode    *bool // observe; nil where the file does not say
+	masking []string
+	masks   []access.Mask
+	rules   []*rule
+}
+
+// reader decodes YAML strictly, and knows where everything stands.
+type reader struct {
+	file string
+	src  []byte
+	problems
+}
+
+func (r *reader) fail(n *yaml.Node, format string, args ...any) {
+	r.add(r.file, n.Line, n.Column, format, args...)
+}
+
+// documents decodes every YAML document of the file into one.
+func (r *reader) document() *document {
+	d := &document{}
+	r.each(func(root *yaml.Node) {
+		r.mapping(root, "a policy file", map[string]func(*yaml.Node){
+			"mode":    func(n *yaml.Node) { d.mode = r.mode(n, d.mode) },
+			"masking": func(n *yaml.Node) { d.masking = append(make([]string, 0, 2), r.strings(n)...) },
+			"masks":   func(n *yaml.Node) { r.sequence(n, func(n *yaml.Node) { d.masks = append(d.masks, r.mask(n)) }) },
+			"rules":   func(n *yaml.Node) { r.sequence(n, func(n *yaml.Node) { d.rules = append(d.rules, r.rule(n)) }) },
+		})
+	})
+	return d
+}
+
+func (r *reader) each(fn func(root *yaml.Node)) {
+	dec := yaml.NewDecoder(bytes.NewReader(r.src))
+	for {
+		var n yaml.Node
+		if err := dec.Decode(&n); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			r.syntax(err)
+			return
+		}
+		if len(n.Content) == 1 && n.Content[0].Tag != "!!null" {
+			fn(n.Content[0])
+		}
+	}
+}
+
+// syntax reports what the YAML parser says, which names the line in its text.
+func (r *reader) syntax(err error) {
+	msg, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
+	if rest, ok := strings.CutPrefix(msg, "line "); ok {
+		if num, text, ok := strings.Cut(rest, ": "); ok {
+			if n, err := strconv.Atoi(num); err == nil {
+				line, msg = n, text
+			}
+		}
+	}
+	r.add(r.file, line, 1, "not valid YAML: %s", msg)
+}
+
+// mapping calls the function of each key. A key that is unknown or comes twice is a problem.
+func (r *reader) mapping(n *yaml.Node, what string, fields map[string]func(*yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		r.fail(n, "%s is a mapping, not %s", what, kindOf(n))
+		return
+	}
+	known := make([]string, 0, len(fields))
+	for k := range fields {
+		known = append(known, k)
+	}
+	slices.Sort(known)
+	seen := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		fn, ok := fields[k.Value]
+		switch {
+		case !ok:
+			r.fail(k, "unknown key %q in %s; %s", k.Value, what, meant(k.Value, known))
+		case seen[k.Value] != 0:
+			r.fail(k, "key %q is already given in line %d", k.Value, seen[k.Value])
+		default:
+			seen[k.Value] = k.Line
+			fn(v)
+		}
+	}
+}
+
+func (r *reader) sequence(n *yaml.Node, fn func(*yaml.Node)) {
+	if n.Kind != yaml.SequenceNode {
+		r.fail(n, "want a list here, not %s", kindOf(n))
+		return
+	}
+	for _, c := range n.Content {
+		fn(c)
+	}
+}
+
+func kindOf(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias (write it out: anchors and aliases are not used in policies)"
+	}
+	if n.Tag == "!!null" {
+		return "nothing"
+	}
+	return strconv.Quote(n.Value)
+}
+
+func (r *reader) string(n *yaml.Node) string {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		r.fail(n, "want text here, not %s", kindOf(n))
+		return ""
+	}
+	return n.Value
+}
+
+func (r *reader) strings(n *yaml.Node) []string {
+	var out []string
+	r.sequence(n, func(n *yaml.Node) {
+		if s := r.string(n); s == "" {
+			r.fail(n, "an empty name matches nothing; remove it")
+		} else {
+			out = append(out, s)
+		}
+	})
+	return out
+}
+
+func (r *reader) duration(n *yaml.Node) *time.Duration {
+	d, err := time.ParseDuration(r.string(n))
+	if err != nil || d < 0 {
+		r.fail(n, "%q is not a duration; write it like 90s, 15m or 8h", n.Value)
+		return nil
+	}
+	return &d
+}
+
+func (r *reader) positive(n *yaml.Node) *int {
+	i, err := strconv.Atoi(r.string(n))
+	if err != nil || i < 1 {
+		r.fail(n, "%q is not a whole number of at least 1", n.Value)
+		return nil
+	}
+	return &i
+}
+
+func (r *reader) mode(n *yaml.Node, before *bool) *bool {
+	s := r.string(n)
+	if s != "enforce" && s != "observe" {
+		r.fail(n, "mode %q is not known; it is enforce or observe", s)
+		return before
+	}
+	observe := s == "observe"
+	if before != nil && *before != observe {
+		r.fail(n, "mode is given twice in this file, and differently")
+	}
+	return &observe
+}
+
+func (r *reader) mask(n *yaml.Node) access.Mask {
+	var m access.Mask
+	r.mapping(n, "a mask", map[string]func(*yaml.Node){
+		"name":  func(n *yaml.Node) { m.Name = r.string(n) },
+		"paths": func(n *yaml.Node) { m.Paths = r.strings(n) },
+	})
+	switch {
+	case m.Name == "":
+		r.fail(n, "a mask needs a name")
+	case m.Name == access.MaskSecrets || m.Name == access.MaskKnown:
+		r.fail(n, "mask %q is built in; choose another name", m.Name)
+	case len(m.Paths) == 0:
+		r.fail(n, "mask %q needs paths, such as data.password", m.Name)
+	}
+	for _, p := range m.Paths {
+		if slices.Contains(strings.Split(p, "."), "") {
+			r.fail(n, "mask %q: path %q has an empty part; write it like data.password or spec.*.token", m.Name, p)
+		}
+	}
+	return m
+}
