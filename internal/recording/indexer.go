@@ -1,0 +1,151 @@
+package recording
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"gatebook/internal/access"
+)
+
+// indexer feeds the index from the journal, behind the operations: the journal is its queue, so nothing waits for the
+// index, nothing is lost when it is down, and memory stays bounded.
+type indexer struct {
+	r    *Recorder
+	kick chan struct{}
+	// passed counts the frames that the index has.
+	passed atomic.Uint64
+
+	at     cursor
+	number uint64
+	// ids names the operations that are open where the indexer is; seen the sessions it met in this unit.
+	ids  map[uint64]access.OperationID
+	seen map[access.SessionID]access.Session
+}
+
+// lastStep is how far a session's last time may be behind in the index.
+const lastStep = 10 * time.Second
+
+func newIndexer(r *Recorder) *indexer {
+	first := r.units.all()[0]
+	return &indexer{
+		r: r, kick: make(chan struct{}, 1), at: cursor{segment: first.from}, number: first.firstFrame,
+		ids: map[uint64]access.OperationID{}, seen: map[access.SessionID]access.Session{},
+	}
+}
+
+func (x *indexer) wake() {
+	select {
+	case x.kick <- struct{}{}:
+	default:
+	}
+}
+
+// indexed reports whether the index has every frame below number.
+func (r *Recorder) indexed(number uint64) bool {
+	return r.indexer == nil || r.indexer.passed.Load() >= number
+}
+
+func (x *indexer) run() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		if err := readOn(x.r.journal, &x.at, 0, x.frame); err != nil && !errors.Is(err, ErrClosed) {
+			x.r.o.Log.Error("reading the journal for the index", "error", err)
+		}
+		select {
+		case <-x.r.stopped.Done():
+			return
+		case <-x.kick:
+		case <-t.C:
+		}
+	}
+}
+
+func (x *indexer) frame(raw []byte) error {
+	f, err := Decode(raw)
+	if err != nil {
+		return err
+	}
+	if err := x.take(&f); err != nil {
+		return err
+	}
+	x.number++
+	x.passed.Store(x.number)
+	return nil
+}
+
+func (x *indexer) take(f *Frame) error {
+	switch f.Kind {
+	case KindUnit:
+		x.number = f.NextFrame
+		clear(x.ids)
+		clear(x.seen)
+	case KindResume:
+		x.ids[f.Op] = access.OperationID(f.ID)
+	case KindBegin:
+		x.ids[f.Op] = access.OperationID(f.ID)
+		return x.begin(f)
+	case KindEnd:
+		id := x.ids[f.Op]
+		delete(x.ids, f.Op)
+		return x.end(id, f)
+	}
+	return nil
+}
+
+func (x *indexer) begin(f *Frame) error {
+	var o Opening
+	if err := json.Unmarshal(f.Data, &o); err != nil {
+		return fmt.Errorf("reading the beginning of operation %s: %w", f.ID, err)
+	}
+	op := &o.Operation
+	s, ok := x.seen[op.Session]
+	if !ok {
+		s = access.Session{ID: op.Session, Principal: op.Principal, Started: op.Time}
+	}
+	if op.Time.Sub(s.Last) >= lastStep {
+		s.Last = op.Time
+		if err := x.try(func() error { return x.r.o.Index.PutSession(s) }); err != nil {
+			return err
+		}
+		x.seen[op.Session] = s
+	}
+	record := access.Record{Operation: *op, Decision: o.Decision}
+	if o.Approval != nil {
+		record.Approval = o.Approval.ID
+	}
+	if o.Refused != nil {
+		out := refusedOutcome(o.Refused)
+		record.Refused, record.Outcome, record.Approval = o.Refused, &out, o.Refused.Approval
+	}
+	return x.try(func() error { return x.r.o.Index.PutOperation(record) })
+}
+
+func (x *indexer) end(id access.OperationID, f *Frame) error {
+	var c Closing
+	if err := json.Unmarshal(f.Data, &c); err != nil {
+		return fmt.Errorf("reading the end of operation %s: %w", id, err)
+	}
+	return x.try(func() error { return x.r.o.Index.EndOperation(id, c.Outcome) })
+}
+
+// try calls the index until it succeeds or the recorder stops.
+func (x *indexer) try(call func() error) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		err := call()
+		if err == nil {
+			return nil
+		}
+		x.r.o.Log.Error("the index refused a record; it is tried again", "error", err, "in", wait)
+		t := time.NewTimer(wait)
+		select {
+		case <-x.r.stopped.Done():
+			t.Stop()
+			return ErrClosed
+		case <-t.C:
+		}
+	}
+}
