@@ -9,8 +9,8 @@ import (
 	"gatebook/internal/approval"
 )
 
-// maxCard bounds the card in a message, in bytes. A larger one is left out whole, and said to be.
-const maxCard = 256 << 10
+// maxShown bounds the command and the card in a message, in bytes. Larger ones are left out whole, and said to be.
+const maxShown = 256 << 10
 
 // message is the body: Standard Webhooks' type, timestamp and data.
 type message struct {
@@ -27,7 +27,7 @@ type data struct {
 	Session   access.SessionID   `json:"session"`
 	Requester person             `json:"requester"`
 	Target    string             `json:"target"`
-	Command   string             `json:"command"`
+	Command   string             `json:"command,omitempty"`
 	Says      string             `json:"requesterSays,omitempty"` // the agent's word for why
 	Risk      access.Risk        `json:"risk"`
 	Reason    string             `json:"reason"` // policy's
@@ -37,7 +37,7 @@ type data struct {
 	Expires   time.Time          `json:"expires"`
 	Approvers int                `json:"approvers"` // how many are needed
 	Card      *access.Card       `json:"card,omitempty"`
-	CardLeft  string             `json:"cardLeftOut,omitempty"` // why there is no card
+	LeftOut   string             `json:"leftOut,omitempty"` // what, and why
 	Answer    *answer            `json:"answer,omitempty"`
 	Operation access.OperationID `json:"operation,omitempty"` // that ran by it
 }
@@ -86,7 +86,10 @@ func describe(e approval.Event, people string) data {
 		d.Approvers = a.Decision.Approval.Count
 	}
 	if e.Kind == approval.Asked {
-		d.Card, d.CardLeft = card(a.Card)
+		d.Card = &a.Card
+	}
+	if shown(a) > maxShown {
+		d.Command, d.Card, d.LeftOut = "", nil, "command and card are too large for a message; see them whole at the address"
 	}
 	if !e.Answer.Approver.IsZero() {
 		d.Answer = &answer{who(e.Answer.Approver), e.Answer.Yes, e.Answer.Reason, e.Answer.Scope, e.Answer.BreakGlass}
@@ -94,15 +97,13 @@ func describe(e approval.Event, people string) data {
 	return d
 }
 
-func card(c access.Card) (*access.Card, string) {
-	size := len(c.Object) + len(c.Diff)
-	for _, u := range c.Uninspectable {
+// shown is the size of what is shown of an approval.
+func shown(a access.Approval) int {
+	size := len(a.Operation.Command) + len(a.Card.Object) + len(a.Card.Diff)
+	for _, u := range a.Card.Uninspectable {
 		size += len(u.Field) + len(u.Why)
 	}
-	if size > maxCard {
-		return nil, "it is too large for a message; see it whole at the address"
-	}
-	return &c, ""
+	return size
 }
 
 // who leaves out what identifies the credential.
