@@ -47,6 +47,8 @@ func protocols() []string {
 func (c *compiler) environment(protocol string) error {
 	env, err := cel.NewEnv(
 		cel.OptionalTypes(),
+		cel.EnableMacroCallTracking(), // so that Explain can show a condition as it was written
+		cel.EnableErrorOnBadPresenceTest(true), // has(5.x) is a failure, not false: what is malformed must not look absent
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
 		ext.Strings(), ext.Sets(), ext.Lists(), ext.Regex(), ext.Bindings(), ext.TwoVarComprehensions(),

@@ -1,11 +1,85 @@
 package policy
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
 
-func TestDefaultLoads(t *testing.T) {
+func defaultSet(t testing.TB) *Set {
+	t.Helper()
 	s, err := Load(Default())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(len(s.rules), s.Digest())
+	return s
+}
+
+func caseFiles(t *testing.T) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	names, err := filepath.Glob("testdata/cases/*.yaml")
+	if err != nil || len(names) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = b
+	}
+	return files
+}
+
+func TestDefaultPackCases(t *testing.T) {
+	report, err := RunCases(defaultSet(t), caseFiles(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range report.Results {
+		for _, d := range c.Differences {
+			t.Errorf("%s:%d: %s: %s", c.File, c.Line, c.Name, d)
+		}
+	}
+	if len(report.Untested) > 0 {
+		t.Errorf("rules that no case meets: %v", report.Untested)
+	}
+}
+
+// What an agent is told must help it on.
+func TestDefaultPackAdvises(t *testing.T) {
+	for _, r := range defaultSet(t).rules {
+		if r.rank() < 2 && r.advice == "" {
+			t.Errorf("%s:%d: rule %s refuses or asks without advice", r.at.file, r.at.line, r.id)
+		}
+		if r.protocol == "" {
+			t.Errorf("%s:%d: rule %s is for every protocol", r.at.file, r.at.line, r.id)
+		}
+	}
+}
+
+// A defence that is taken away is noticed: without any one rule that refuses or asks, some case fails.
+func TestEveryRefusalIsTested(t *testing.T) {
+	files := caseFiles(t)
+	for _, r := range defaultSet(t).rules {
+		less := defaultSet(t)
+		var kept []*rule
+		for _, k := range less.rules {
+			if k.id != r.id {
+				kept = append(kept, k)
+			}
+		}
+		less.rules = kept
+		if err := less.seal(); err != nil {
+			t.Fatal(err)
+		}
+		report, err := RunCases(less, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Failed() == 0 {
+			t.Errorf("without rule %s every case still passes", r.id)
+		}
+	}
 }
