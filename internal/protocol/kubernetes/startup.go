@@ -3,9 +3,15 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
@@ -68,6 +74,8 @@ type Options struct {
 type Handler struct {
 	o      Options
 	shapes shapes
+	// scheme knows the built-in kinds: for Protobuf, and for strategic merge patches.
+	scheme *runtime.Scheme
 }
 
 // New makes a Handler.
@@ -93,7 +101,14 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{o: o, shapes: s}, nil
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, metav1.AddMetaToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("listing the built-in kinds: %w", err)
+		}
+	}
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	return &Handler{o: o, shapes: s, scheme: scheme}, nil
 }
 
 func (l Limits) withDefaults() Limits {

@@ -1,0 +1,188 @@
+package kubernetes
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"gatebook/internal/access"
+	"gatebook/internal/gate"
+)
+
+// forward sends a permitted request and relays the answer. It ends the permit, whatever happens.
+func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
+	began := x.h.o.Now()
+	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.size, Truncated: "the gateway failed"}
+	defer func() {
+		out.Duration = x.h.o.Now().Sub(began)
+		if err := p.End(out); err != nil {
+			x.h.o.Log.Error("ending the record of an operation", "operation", x.op.ID, "error", err)
+		}
+	}()
+	s := &sink{w: w, p: p, isHead: x.r.Method == http.MethodHead}
+	err := x.send(s, p, &out)
+	out.ResponseBytes = s.delivered
+	out.Truncated = ""
+	if err == nil {
+		return
+	}
+	why := cause(p, err)
+	if s.begun {
+		// The client must not take what it has for the whole answer.
+		out.Truncated = why.Message
+		x.h.o.Log.Warn("an answer was cut off", "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
+		panic(http.ErrAbortHandler)
+	}
+	why.Operation, why.Session = x.op.ID, x.op.Session
+	x.h.o.Log.Warn("a permitted operation failed", "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
+	out.Message = why.Message
+	out.Code = int(refusalStatus(why).Code)
+	x.h.Refuse(w, x.r, why)
+}
+
+// cause says why an answer did not reach the client: a revocation before anything else.
+func cause(p gate.Permit, err error) *access.Refusal {
+	var why, ended *access.Refusal
+	var lost *clientError
+	switch {
+	case errors.As(context.Cause(p.Context()), &ended):
+		return ended
+	case errors.As(err, &why):
+		return why
+	case errors.As(err, &lost), p.Context().Err() != nil:
+		return access.Refuse(access.CodeUpstream, err, "the client went away")
+	}
+	return access.Refuse(access.CodeUpstream, err, "the answer could not be relayed")
+}
+
+// send asks the upstream and relays what it answers.
+func (x *exchange) send(s *sink, p gate.Permit, out *access.Outcome) error {
+	m, err := x.maskingOf(p.Decision().Masks)
+	if err != nil {
+		return access.Refuse(access.CodeUnmaskable, err, "the policy's masks cannot be applied")
+	}
+	n, why := x.negotiate(m)
+	if why != nil {
+		return why
+	}
+	req, err := x.upstreamRequest(p, n)
+	if err != nil {
+		return err
+	}
+	resp, err := x.h.o.Upstream.RoundTrip(p, req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	out.Code = resp.StatusCode
+	if why := x.checkAnswer(resp); why != nil {
+		return why
+	}
+	return x.relay(s, resp, m, n, out)
+}
+
+// upstreamRequest makes the request as it is sent: the client's own bytes, but for placeholders, which become what
+// they stand for.
+func (x *exchange) upstreamRequest(p gate.Permit, n negotiated) (*http.Request, error) {
+	header := upstreamHeader(x.r.Header)
+	header.Del("Accept")
+	if n.accept != "" {
+		header.Set("Accept", n.accept)
+	}
+	header.Set("Accept-Encoding", "identity")
+	header.Set("Audit-Id", string(x.op.ID)) // the API server's own audit log then names the operation
+	if header.Get("User-Agent") == "" {
+		header.Set("User-Agent", "") // none, rather than Go's
+	}
+	open, size := func() io.Reader { return x.body.reader() }, x.body.size
+	if x.placeholders {
+		restored, why := x.restored(p)
+		if why != nil {
+			return nil, why
+		}
+		open, size = func() io.Reader { return bytes.NewReader(restored) }, int64(len(restored))
+		header.Set("Content-Type", jsonTypeFor(x.doc.mediaType))
+	}
+	u := &url.URL{Path: x.r.URL.Path, RawPath: x.r.URL.EscapedPath(), RawQuery: x.r.URL.RawQuery}
+	req := (&http.Request{Method: x.r.Method, URL: u, Header: header, Body: http.NoBody}).WithContext(x.r.Context())
+	if size > 0 {
+		req.ContentLength = size
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(open()), nil }
+		req.Body = io.NopCloser(open())
+	}
+	return req, nil
+}
+
+// restored is the body with every placeholder replaced by the value at the same place of what is stored.
+func (x *exchange) restored(p gate.Permit) ([]byte, *access.Refusal) {
+	refuse := func(err error) *access.Refusal {
+		why := access.Refuse(access.CodePlaceholder, err, "the request holds a masked value that does not stand for what is stored there: %v", err)
+		why.Advice = "A masked value can only be written back unchanged to the place it was read from; send the true value, or leave the field out."
+		return why
+	}
+	if x.doc == nil {
+		return nil, refuse(errors.New("the body cannot be decoded"))
+	}
+	if x.k.Name == "" {
+		return nil, refuse(errors.New("nothing is stored yet"))
+	}
+	stored, err := x.stored(p.Context())
+	if err != nil {
+		return nil, refuse(err)
+	}
+	if stored == nil {
+		return nil, refuse(errors.New("nothing is stored yet"))
+	}
+	body, err := x.restore(stored)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	if x.scope.HasPlaceholder(body) {
+		return nil, refuse(errors.New("a masked value is left after restoring"))
+	}
+	return body, nil
+}
+
+// jsonTypeFor is the media type under which a body of another is sent once it has become JSON.
+func jsonTypeFor(mediaType string) string {
+	switch mediaType {
+	case typeYAML, typeProtobuf, typeCBOR:
+		return typeJSON
+	case typeApplyCBOR:
+		return typeApply
+	}
+	return mediaType // JSON, and JSON is YAML
+}
+
+// checkAnswer refuses what is no answer to relay.
+func (x *exchange) checkAnswer(resp *http.Response) *access.Refusal {
+	switch c := resp.StatusCode; {
+	case c == http.StatusSwitchingProtocols:
+		return access.Refuse(access.CodeUpstream, nil, "target %q switched protocols unasked", x.op.Target.Name)
+	case c >= 300 && c < 400 && c != http.StatusNotModified:
+		why := access.Refuse(access.CodeUpstream, nil, "target %q answered with a redirect, %d, which is not followed", x.op.Target.Name, c)
+		if x.k.isProxy {
+			why.Advice = "Send the request to where it is to go; a path behind /proxy may need a slash at its end."
+		}
+		return why
+	case c == http.StatusUnauthorized && !x.k.isProxy:
+		return access.Refuse(access.CodeUpstream, nil, "target %q does not take the gateway's credential", x.op.Target.Name)
+	}
+	return nil
+}
+
+// statusMessage is the message of a Status, as it was delivered.
+func statusMessage(body []byte) string {
+	var s struct {
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return fmt.Sprintf("%.500s", body)
+	}
+	return s.Message
+}

@@ -1,0 +1,110 @@
+package kubernetes
+
+import (
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"gatebook/internal/access"
+)
+
+// Headers that a request must not carry on. Each is either about one connection (RFC 9110, section 7.6.1), or names an
+// identity or another method, or is the gateway's own to set, or differs from call to call of the same command. What
+// is forwarded is in the operation's digest; what is in none of these lists is forwarded.
+var (
+	connectionHeaders = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect"}
+	claimHeaders = []string{"Authorization", "Cookie", "Forwarded", "Via", "X-Real-Ip", "X-Http-Method-Override",
+		"X-Http-Method", "X-Method-Override"}
+	ownHeaders   = []string{"Accept-Encoding", "Content-Length", "Content-Encoding", "Host", "Audit-Id"}
+	noiseHeaders = []string{"Kubectl-Session", "Traceparent", "Tracestate", "Baggage", "B3", "Date", "X-Request-Id",
+		"X-Cloud-Trace-Context", "Gatebook-Reason"}
+	// claimPrefixes are identities that a front proxy would vouch for, and addresses that one would add.
+	claimPrefixes = []string{"X-Remote-", "X-Forwarded-", "X-B3-"}
+	// streamHeaders are those by which one exec over WebSocket differs from the same over SPDY.
+	streamHeaders  = []string{"X-Stream-Protocol-Version", "Origin", "Accept", "Content-Type", "Pragma", "Cache-Control"}
+	streamPrefixes = []string{"Sec-Websocket-"}
+)
+
+// checkHeaders refuses what would make the same request mean something else than it says.
+func checkHeaders(h http.Header) *access.Refusal {
+	for name := range h {
+		if strings.HasPrefix(textproto.CanonicalMIMEHeaderKey(name), "Impersonate-") {
+			why := malformed("the request asks to act as somebody else (%s), which the gateway does not pass on", name)
+			why.Advice = "Run the command without --as, --as-group and --as-uid: the gateway acts as you."
+			return why
+		}
+	}
+	for _, name := range []string{"Content-Type", "Content-Encoding"} {
+		if len(h.Values(name)) > 1 {
+			return malformed("the request has %d %s headers", len(h.Values(name)), name)
+		}
+	}
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		why := malformed("the request's body has Content-Encoding %q, which the API server does not read", e)
+		why.Advice = "Send the body as it is."
+		return why
+	}
+	return nil
+}
+
+// upstreamHeader gives the client's headers as they are forwarded: the same for every request with the same digest.
+// Accept is still the client's.
+func upstreamHeader(h http.Header) http.Header {
+	nominated := nominatedHeaders(h)
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		if slices.Contains(connectionHeaders, name) || slices.Contains(claimHeaders, name) || slices.Contains(ownHeaders, name) ||
+			slices.Contains(noiseHeaders, name) || slices.Contains(nominated, name) || hasAnyPrefix(name, claimPrefixes) ||
+			strings.HasPrefix(name, "Impersonate-") {
+			continue
+		}
+		out[name] = append(out[name], values...)
+	}
+	return out
+}
+
+// streamHeader is upstreamHeader for an upgrade, without what differs between the protocols of the same stream.
+func streamHeader(h http.Header) http.Header {
+	out := upstreamHeader(h)
+	for name := range out {
+		if slices.Contains(streamHeaders, name) || hasAnyPrefix(name, streamPrefixes) {
+			delete(out, name)
+		}
+	}
+	return out
+}
+
+// nominatedHeaders are those that a Connection header declares to be about one connection.
+func nominatedHeaders(h http.Header) []string {
+	var out []string
+	for _, v := range h.Values("Connection") {
+		for name := range strings.SplitSeq(v, ",") {
+			out = append(out, textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
+		}
+	}
+	return out
+}
+
+func hasAnyPrefix(s string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
+}
+
+// answerHeader gives the upstream's headers as they are relayed, without those about its connection, those that would
+// lead the client around the gateway, and the length, which masking changes.
+func answerHeader(h http.Header, isProxy bool) http.Header {
+	drop := append(nominatedHeaders(h), connectionHeaders...)
+	drop = append(drop, "Content-Length", "Alt-Svc", "Content-Encoding", "Www-Authenticate", "Location", "Link", "Refresh")
+	if !isProxy {
+		drop = append(drop, "Set-Cookie")
+	}
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		if !slices.Contains(drop, textproto.CanonicalMIMEHeaderKey(name)) {
+			out[name] = slices.Clone(values)
+		}
+	}
+	return out
+}

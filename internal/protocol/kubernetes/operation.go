@@ -1,0 +1,202 @@
+package kubernetes
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/mask"
+	"gatebook/internal/protocol"
+)
+
+// exchange is one request on its way. It belongs to one goroutine.
+type exchange struct {
+	h  *Handler
+	r  *http.Request
+	k  *reading
+	op *access.Operation
+
+	body *body
+	// doc is the decoded body; nil where there is none, or none that can be read with certainty.
+	doc *document
+	// masked is doc as it is recorded and shown.
+	masked []byte
+	// placeholders says that the body holds values that the client was given masked.
+	placeholders bool
+
+	scope *mask.Scope
+	shape *mask.Shape // of the objects of this resource
+}
+
+// newExchange reads a request as far as it can be read. With a refusal the exchange still names the operation, so that
+// it can be recorded.
+func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *access.Refusal) {
+	k, why := readRequest(r)
+	now := h.o.Now()
+	x := &exchange{h: h, r: r, k: k, body: &body{}, scope: h.o.Masks.Scope(by.Session), op: &access.Operation{
+		ID: access.OperationID(access.NewID(now)), Session: by.Session, Time: now, Principal: by.Principal, Target: h.o.Target,
+		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Invocation: r.Header.Get("Kubectl-Session"),
+			InvokedAs: r.Header.Get("Kubectl-Command"), Reason: r.Header.Get("Gatebook-Reason")},
+		Verb: k.Verb, Kubernetes: &k.Kubernetes,
+	}}
+	x.op.Command = rawCommand(r)
+	x.shape = h.shapes.object(k)
+	for _, step := range []func() *access.Refusal{
+		func() *access.Refusal { return why },
+		func() *access.Refusal { return checkHeaders(r.Header) },
+		x.readUpgrade, x.readBody, x.decode, x.finish,
+	} {
+		if why := step(); why != nil {
+			return x, why
+		}
+	}
+	return x, nil
+}
+
+// readUpgrade reads what an exec, attach or port-forward asks for, and refuses every other upgrade: a connection whose
+// frames are not decoded cannot be recorded.
+func (x *exchange) readUpgrade() *access.Refusal {
+	if asksUpgrade(x.r.Header) && !(x.k.isStream && isUpgrade(x.r)) {
+		why := malformed("an upgrade to %q is not passed on here", x.r.Header.Get("Upgrade"))
+		why.Advice = "Only exec, attach and port-forward of pods may upgrade, to WebSocket or SPDY; watch and logs work without."
+		return why
+	}
+	if !x.k.isStream {
+		return nil
+	}
+	if x.k.Subresource == "portforward" {
+		for _, p := range x.k.query["ports"] {
+			n, err := strconv.ParseInt(p, 10, 32)
+			if err != nil {
+				return malformed("port %q is not a number", p)
+			}
+			x.k.Ports = append(x.k.Ports, n)
+		}
+		return nil
+	}
+	e, err := streamOptions(x.k.query)
+	if err != nil {
+		return access.Refuse(access.CodeMalformed, err, "the options of %s cannot be read: %v", x.k.Subresource, err)
+	}
+	x.k.Exec = &e
+	return nil
+}
+
+// asksUpgrade reports whether the client asks for any upgrade at all.
+func asksUpgrade(h http.Header) bool {
+	return len(h.Values("Upgrade")) > 0 || slices.Contains(nominatedHeaders(h), "Upgrade")
+}
+
+func (x *exchange) readBody() *access.Refusal {
+	var why *access.Refusal
+	if x.body, why = x.h.readBody(x.r); why != nil {
+		return why
+	}
+	if x.body.size > 0 && (x.k.isStream || !x.k.isProxy && (x.r.Method == http.MethodGet || x.r.Method == http.MethodHead)) {
+		return malformed("the request has a body where the API server reads none")
+	}
+	return nil
+}
+
+// decode reads the body into the operation; what cannot be read with certainty is named as uninspectable.
+func (x *exchange) decode() *access.Refusal {
+	k, contentType := x.k, upstreamHeader(x.r.Header).Get("Content-Type")
+	if k.Verb == "patch" {
+		mediaType, _, _ := strings.Cut(contentType, ";") // as the API server reads it (handlers.PatchResource)
+		if k.PatchType = patchType(mediaType); k.PatchType == "" {
+			x.uninspectable(access.FieldKubernetesObject, "content type "+strconv.Quote(contentType)+" is no patch")
+		}
+	}
+	if x.body.size == 0 {
+		return nil
+	}
+	if k.isProxy {
+		x.uninspectable(access.FieldKubernetesObject, "the body is for what is behind the proxy, not for the API server")
+		return nil
+	}
+	raw, err := x.body.bytes()
+	if err != nil {
+		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
+	}
+	if x.doc, err = x.h.decodeDocument(contentType, raw); err != nil {
+		x.doc = nil
+		x.placeholders = x.scope.HasPlaceholder(raw)
+		x.uninspectable(access.FieldKubernetesObject, err.Error())
+		return nil
+	}
+	x.placeholders = x.scope.HasPlaceholder(x.doc.json)
+	return x.maskBody()
+}
+
+// maskBody makes the body as it is recorded, shown and judged.
+func (x *exchange) maskBody() *access.Refusal {
+	masked, err := x.maskDocument()
+	if err != nil {
+		return access.Refuse(access.CodeUnmaskable, err, "the request's body cannot be masked for the record")
+	}
+	x.masked = masked
+	v, err := decodeJSON(masked)
+	if err != nil {
+		return access.Refuse(access.CodeInternal, err, "the request's body cannot be masked for the record")
+	}
+	o, ok := v.(map[string]any)
+	if x.k.Verb == "patch" { // its object is what it makes of what is stored
+		return nil
+	}
+	if !ok {
+		x.uninspectable(access.FieldKubernetesObject, "the body is not an object")
+		return nil
+	}
+	x.k.Object = o
+	x.k.Kind, _ = o["kind"].(string)
+	if deleteDryRun, known := x.deleteDryRun(); known {
+		x.k.DryRun = deleteDryRun
+	}
+	return nil
+}
+
+// deleteDryRun reads dryRun of a deletion that has a body: the API server takes it from there alone.
+func (x *exchange) deleteDryRun() (dryRun, known bool) {
+	if x.k.Verb != "delete" && x.k.Verb != "deletecollection" {
+		return false, false
+	}
+	list, _ := x.k.Object["dryRun"].([]any)
+	return slices.Contains(list, any("All")), true
+}
+
+// finish gives the operation its words and its digest.
+func (x *exchange) finish() *access.Refusal {
+	var object map[string]any
+	if x.masked != nil {
+		object = x.k.Object
+		if object == nil {
+			object, _ = decodeObject(x.masked) // a patch; an array names no object
+		}
+	}
+	x.op.Verb = x.k.Verb
+	x.op.Command = command(x.r, x.k, x.masked, object)
+	var err error
+	if x.op.Digest, err = x.h.digest(x.r, x.k, x.body); err != nil {
+		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
+	}
+	return nil
+}
+
+func (x *exchange) uninspectable(field, why string) {
+	x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: field, Why: why})
+}
+
+// budget is how long this client can be held: by what it is, and by what it says of its own time-out.
+func (x *exchange) budget() time.Duration {
+	b := x.h.o.Hold.Other
+	if strings.HasPrefix(x.r.UserAgent(), "kubectl") {
+		b = x.h.o.Hold.Kubectl
+	}
+	if d, err := time.ParseDuration(x.k.query.Get("timeout")); err == nil && d > 0 {
+		b = min(b, d*9/10) // an answer in time is worth more than the last tenth
+	}
+	return b
+}

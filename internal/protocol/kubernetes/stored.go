@@ -1,0 +1,165 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"gatebook/internal/access"
+	"gatebook/internal/gate"
+	"gatebook/internal/recording"
+)
+
+// complete fetches what policy asks for and was not given. A field that cannot be read is named as uninspectable.
+func (x *exchange) complete(ctx context.Context, fields []string) error {
+	if !slices.Contains(fields, access.FieldKubernetesStored) && !slices.Contains(fields, access.FieldKubernetesObject) {
+		return fmt.Errorf("%v: not a field that can be fetched", fields)
+	}
+	late := x.op.Late()
+	stored, err := x.stored(ctx)
+	if err == nil {
+		err = x.giveStored(stored)
+	}
+	if err != nil {
+		if ended := context.Cause(ctx); ended != nil {
+			return ended
+		}
+		for _, f := range late {
+			x.uninspectable(f, err.Error())
+		}
+		return nil
+	}
+	if slices.Contains(late, access.FieldKubernetesObject) {
+		if err := x.givePatched(stored); err != nil {
+			x.uninspectable(access.FieldKubernetesObject, err.Error())
+		}
+	}
+	return nil
+}
+
+func (x *exchange) giveStored(stored []byte) error {
+	if stored != nil {
+		o, err := x.maskedObject(stored)
+		if err != nil {
+			return err
+		}
+		x.k.Stored = o
+	}
+	x.fetched(access.FieldKubernetesStored)
+	return nil
+}
+
+// givePatched puts what the patch would make of the stored object into the operation.
+func (x *exchange) givePatched(stored []byte) error {
+	if x.doc == nil {
+		return errors.New("there is no patch")
+	}
+	patch, err := x.restore(stored)
+	if err != nil {
+		return err
+	}
+	result, err := x.h.patched(x.k.PatchType, patch, stored)
+	if err != nil {
+		return err
+	}
+	o, err := x.maskedObject(result)
+	if err != nil {
+		return err
+	}
+	x.k.Object = o
+	x.k.Kind, _ = o["kind"].(string)
+	x.fetched(access.FieldKubernetesObject)
+	return nil
+}
+
+func (x *exchange) fetched(field string) {
+	if !slices.Contains(x.op.Fetched, field) {
+		x.op.Fetched = append(x.op.Fetched, field)
+	}
+}
+
+// stored reads the object that the request names, as the principal. It is nil where there is none.
+func (x *exchange) stored(ctx context.Context) ([]byte, error) {
+	u := storedURL(x.k)
+	now := x.h.o.Now()
+	op := &access.Operation{ID: access.OperationID(access.NewID(now)), Time: now, Verb: "get", Client: x.op.Client,
+		Command: words{"kubectl", "get", "--raw", u.EscapedPath()}.String(),
+		Kubernetes: &access.Kubernetes{Verb: "get", Group: x.k.Group, Version: x.k.Version, Resource: x.k.Resource,
+			Namespace: x.k.Namespace, Name: x.k.Name}}
+	r := (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{
+		"Accept": {typeJSON}, "Accept-Encoding": {"identity"}, "User-Agent": {"gatebook"}, "Audit-Id": {string(op.ID)}}}).WithContext(ctx)
+	p, err := x.h.o.Gate.Lookup(ctx, x.op, op)
+	if err != nil {
+		return nil, err
+	}
+	out := access.Outcome{ExitCode: -1}
+	defer func() {
+		out.Duration = x.h.o.Now().Sub(now)
+		if err := p.End(out); err != nil {
+			x.h.o.Log.Error("ending the record of a lookup", "operation", op.ID, "error", err)
+		}
+	}()
+	data, err := x.lookup(p, r, &out)
+	if err != nil {
+		out.Message = err.Error()
+	}
+	return data, err
+}
+
+// lookup sends a lookup, and records its answer masked before it is used.
+func (x *exchange) lookup(p gate.Permit, r *http.Request, out *access.Outcome) ([]byte, error) {
+	resp, err := x.h.o.Upstream.RoundTrip(p, r)
+	if err != nil {
+		return nil, fmt.Errorf("reading what is stored: %w", err)
+	}
+	defer resp.Body.Close()
+	out.Code = resp.StatusCode
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		return nil, nil
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("reading what is stored: the API server answered %d to %s", resp.StatusCode, p.Operation().Principal.Name)
+	}
+	limit := x.h.o.Limits.StoredBytes
+	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading what is stored: %w", err)
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("reading what is stored: it is longer than limits.storedBytes, %d bytes", limit)
+	}
+	masked, err := x.maskBytes(data, x.shape)
+	if err != nil {
+		return nil, fmt.Errorf("masking what is stored: %w", err)
+	}
+	out.ResponseBytes = int64(len(masked))
+	if err := p.Record(recording.Body, recording.ToClient, masked); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// storedURL is where the object itself is read. Of the subresources only scale is an object of its own kind.
+func storedURL(k *reading) *url.URL {
+	parts := []string{"", "api", k.Version}
+	if k.Group != "" {
+		parts = []string{"", "apis", k.Group, k.Version}
+	}
+	if k.Namespace != "" && k.Resource != "namespaces" {
+		parts = append(parts, "namespaces", k.Namespace)
+	}
+	parts = append(parts, k.Resource, k.Name)
+	if k.Subresource == "scale" && k.Verb != "get" {
+		parts = append(parts, "scale")
+	}
+	raw := make([]string, len(parts))
+	for i, s := range parts {
+		raw[i] = url.PathEscape(s)
+	}
+	return &url.URL{Path: strings.Join(parts, "/"), RawPath: strings.Join(raw, "/")}
+}
