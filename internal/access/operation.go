@@ -35,7 +35,7 @@ type Operation struct {
 	// Uninspectable lists fields of the policy schema (such as "kubernetes.object") that could not be read,
 	// each with why. For policy these are unknown, never empty.
 	Uninspectable []Uninspectable `json:"uninspectable,omitempty"`
-	// Fetched lists the late fields (see Late) that were read: a nil one among them is known to be empty.
+	// Fetched lists the late fields (see Late) that were read, or that cannot be: these are in Uninspectable, too.
 	Fetched []string `json:"fetched,omitempty"`
 	// Kubernetes is set where Target.Protocol is "kubernetes".
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
@@ -47,25 +47,21 @@ const (
 	FieldKubernetesStored = "kubernetes.stored"
 )
 
-// Late lists the policy fields that were not given, but can still be fetched: what is stored, and for a patch the
-// object that it would make of that. For policy they are unknown until then. A field that is in Fetched or
-// Uninspectable is not among them.
+// Late lists the policy fields that can still be fetched: what is stored, and for a patch the object that it would
+// make of that. Until then policy has the patch itself as kubernetes.object, or, for a JSON patch, an unknown.
 func (o *Operation) Late() []string {
 	k := o.Kubernetes
-	if k == nil {
+	if k == nil || k.Resource == "" || k.Name == "" {
 		return nil
 	}
 	var out []string
-	if k.PatchType != "" && k.Object == nil {
+	if k.PatchType != "" {
 		out = append(out, FieldKubernetesObject)
 	}
-	if k.Name != "" && k.Resource != "" && k.Stored == nil {
+	if k.Verb != "list" && k.Verb != "watch" && k.Stored == nil {
 		out = append(out, FieldKubernetesStored)
 	}
-	return slices.DeleteFunc(out, func(f string) bool {
-		return slices.Contains(o.Fetched, f) ||
-			slices.ContainsFunc(o.Uninspectable, func(u Uninspectable) bool { return u.Field == f })
-	})
+	return slices.DeleteFunc(out, func(f string) bool { return slices.Contains(o.Fetched, f) })
 }
 
 // Uninspectable names a policy field that could not be read, and why.
@@ -110,8 +106,8 @@ type Kubernetes struct {
 	LabelSelector string `json:"labelSelector,omitempty"`
 	// PatchType is json, merge, strategic, apply or empty.
 	PatchType string `json:"patchType,omitempty"`
-	// Object is the decoded request body, secrets replaced by placeholders. For a patch it is the object that the
-	// patch would make of what is stored, read late (see Operation.Late).
+	// Object is the decoded request body, secrets replaced by placeholders. Of a patch it is the patch until what is
+	// stored was fetched (see Operation.Late), then the object that the patch would make of that.
 	Object map[string]any `json:"object,omitempty"`
 	// Stored is the object as it is in the cluster, secrets replaced by placeholders; read only when a
 	// rule or an approver needs it. Nil: not read. Empty: read, and there is none. For a subresource, the object

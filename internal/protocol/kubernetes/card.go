@@ -47,14 +47,13 @@ func (x *exchange) shows() bool {
 
 // diff compares what is stored with what would be.
 func (x *exchange) diff(c *access.Card) (why string) {
-	if !x.shows() || x.k.Stored == nil {
+	if !x.shows() || len(x.k.Stored) == 0 {
 		return ""
 	}
 	after := x.k.Object
-	switch {
-	case x.k.Verb == "delete":
+	if x.k.Verb == "delete" {
 		after = nil
-	case after == nil:
+	} else if slices.ContainsFunc(x.op.Uninspectable, func(u access.Uninspectable) bool { return u.Field == access.FieldKubernetesObject }) {
 		return "what would be stored is not known"
 	}
 	before, err := diffLines(x.k.Stored)

@@ -143,7 +143,8 @@ func (x *exchange) maskBody() *access.Refusal {
 		return access.Refuse(access.CodeInternal, err, "the request's body cannot be masked for the record")
 	}
 	o, ok := v.(map[string]any)
-	if x.k.Verb == "patch" { // its object is what it makes of what is stored
+	if x.k.PatchType == "json" {
+		x.uninspectable(access.FieldKubernetesObject, "a JSON patch shows steps, not the object that comes of them")
 		return nil
 	}
 	if !ok {
@@ -187,6 +188,11 @@ func (x *exchange) finish() *access.Refusal {
 
 func (x *exchange) uninspectable(field, why string) {
 	x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: field, Why: why})
+}
+
+// inspectable takes back what was said of a field that could not be read.
+func (x *exchange) inspectable(field string) {
+	x.op.Uninspectable = slices.DeleteFunc(x.op.Uninspectable, func(u access.Uninspectable) bool { return u.Field == field })
 }
 
 // budget is how long this client can be held: by what it is, and by what it says of its own time-out.

@@ -22,36 +22,34 @@ func (x *exchange) complete(ctx context.Context, fields []string) error {
 	}
 	late := x.op.Late()
 	stored, err := x.stored(ctx)
+	if ended := context.Cause(ctx); ended != nil {
+		return ended
+	}
 	if err == nil {
 		err = x.giveStored(stored)
 	}
-	if err != nil {
-		if ended := context.Cause(ctx); ended != nil {
-			return ended
+	for _, f := range late {
+		why := err
+		if why == nil && f == access.FieldKubernetesObject {
+			why = x.givePatched(stored)
 		}
-		for _, f := range late {
-			x.uninspectable(f, err.Error())
+		if why != nil {
+			x.inspectable(f)
+			x.uninspectable(f, why.Error())
 		}
-		return nil
-	}
-	if slices.Contains(late, access.FieldKubernetesObject) {
-		if err := x.givePatched(stored); err != nil {
-			x.uninspectable(access.FieldKubernetesObject, err.Error())
-		}
+		x.op.Fetched = append(x.op.Fetched, f)
 	}
 	return nil
 }
 
 func (x *exchange) giveStored(stored []byte) error {
-	if stored != nil {
-		o, err := x.maskedObject(stored)
-		if err != nil {
-			return err
-		}
-		x.k.Stored = o
+	if stored == nil {
+		x.k.Stored = map[string]any{}
+		return nil
 	}
-	x.fetched(access.FieldKubernetesStored)
-	return nil
+	o, err := x.maskedObject(stored)
+	x.k.Stored = o
+	return err
 }
 
 // givePatched puts what the patch would make of the stored object into the operation.
@@ -73,14 +71,8 @@ func (x *exchange) givePatched(stored []byte) error {
 	}
 	x.k.Object = o
 	x.k.Kind, _ = o["kind"].(string)
-	x.fetched(access.FieldKubernetesObject)
+	x.inspectable(access.FieldKubernetesObject)
 	return nil
-}
-
-func (x *exchange) fetched(field string) {
-	if !slices.Contains(x.op.Fetched, field) {
-		x.op.Fetched = append(x.op.Fetched, field)
-	}
 }
 
 // stored reads the object that the request names, as the principal. It is nil where there is none.
