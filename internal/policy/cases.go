@@ -69,6 +69,7 @@ type expectation struct {
 //	    operation: {kubernetes: {verb: create, resource: pods, subresource: exec, namespace: a, name: p}}
 //	    expect: {effect: approve, rules: [exec], reason: "a command in a container"}
 //
+// A patch's object is what the patch makes of what is stored; without one it is not known yet.
 // The error says what is wrong with the files themselves; cases that fail are in the report.
 func RunCases(s *Set, files map[string][]byte) (Report, error) {
 	var out Report
@@ -233,8 +234,13 @@ func (r *caseReader) operation(n, shared *yaml.Node, op *access.Operation) {
 		r.fail(n, "the operation cannot be read: %s", strings.TrimPrefix(err.Error(), "json: "))
 		return
 	}
-	if op.Verb == "" && op.Kubernetes != nil {
-		op.Verb = op.Kubernetes.Verb
+	if k := op.Kubernetes; k != nil {
+		if op.Verb == "" {
+			op.Verb = k.Verb
+		}
+		if k.PatchType != "" && k.Object != nil { // the case says what the patch makes of what is stored
+			op.Fetched = append(op.Fetched, access.FieldKubernetesObject)
+		}
 	}
 }
 

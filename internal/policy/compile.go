@@ -11,6 +11,8 @@ import (
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/ext"
+
+	"gatebook/internal/access"
 )
 
 // costLimit bounds one evaluation of one condition, in CEL's units: about one per field, operator and 10 characters
@@ -47,7 +49,7 @@ func protocols() []string {
 func (c *compiler) environment(protocol string) error {
 	env, err := cel.NewEnv(
 		cel.OptionalTypes(),
-		cel.EnableMacroCallTracking(), // so that Explain can show a condition as it was written
+		cel.EnableMacroCallTracking(),          // so that Explain can show a condition as it was written
 		cel.EnableErrorOnBadPresenceTest(true), // has(5.x) is a failure, not false: what is malformed must not look absent
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
@@ -96,7 +98,7 @@ func (c *compiler) compile(r *rule, ps *problems) {
 		ps.add(r.at.file, line, column, "rule %q: %v", r.id, err)
 		return
 	}
-	r.ast, r.program, r.stored = a, prog, usesStored(a)
+	r.ast, r.program, r.late = a, prog, lateFields(a)
 }
 
 func programOptions(a *cel.Ast) []cel.ProgramOption {
@@ -130,24 +132,27 @@ var boundedCalls = append([]string{
 	"size", "startsWith", "endsWith", "contains", "matches",
 }, functionNames()...)
 
-// usesStored reports whether the condition may look at kubernetes.stored: by name, or by taking kubernetes whole.
-func usesStored(a *cel.Ast) bool {
-	uses := false
+// lateFields lists the late fields that the condition may look at: by name, or by taking kubernetes whole.
+func lateFields(a *cel.Ast) []string {
+	all := []string{access.FieldKubernetesObject, access.FieldKubernetesStored}
+	var out []string
 	ast.PostOrderVisit(ast.NavigateAST(a.NativeRep()), ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() != ast.IdentKind || e.AsIdent() != "kubernetes" {
 			return
 		}
-		nav, ok := e.(ast.NavigableExpr)
-		if !ok {
-			uses = true
+		var parent ast.NavigableExpr
+		if nav, ok := e.(ast.NavigableExpr); ok {
+			parent, _ = nav.Parent()
+		}
+		if parent == nil || parent.Kind() != ast.SelectKind {
+			out = all
 			return
 		}
-		parent, ok := nav.Parent()
-		if !ok || parent.Kind() != ast.SelectKind || parent.AsSelect().FieldName() == "stored" {
-			uses = true
+		if f := "kubernetes." + parent.AsSelect().FieldName(); slices.Contains(all, f) {
+			out = appendNew(out, f)
 		}
 	}))
-	return uses
+	return out
 }
 
 // report turns an error of the CEL compiler into ours: with its place in the file and, for a misspelt name, the
@@ -249,25 +254,25 @@ func (c *compiler) allFields() []string {
 }
 
 // asBool reads what a condition gave: met, not met, unknown with the fields, or failed with the reason.
-func asBool(in *input, v any, err error) (outcome, []string, bool, string) {
+func asBool(in *input, v any, err error) (o outcome, fields, late []string, why string) {
 	switch v := v.(type) {
 	case types.Bool:
 		if v {
-			return met, nil, false, ""
+			return met, nil, nil, ""
 		}
-		return notMet, nil, false, ""
+		return notMet, nil, nil, ""
 	case *types.Unknown:
-		fields, fetchable := in.fieldsOf(v)
-		return unknown, fields, fetchable, ""
+		fields, late = in.fieldsOf(v)
+		return unknown, fields, late, ""
 	}
 	if err == nil {
 		err = fmt.Errorf("the condition gave %T", v)
 	}
-	return failed, nil, false, err.Error()
+	return failed, nil, nil, err.Error()
 }
 
-// fieldsOf names the fields behind an unknown, and whether kubernetes.stored, not read yet, is among them.
-func (in *input) fieldsOf(u *types.Unknown) (fields []string, fetchable bool) {
+// fieldsOf names the fields behind an unknown, and those of them that can still be fetched.
+func (in *input) fieldsOf(u *types.Unknown) (fields, late []string) {
 	for _, id := range u.IDs() {
 		trails, _ := u.GetAttributeTrails(id)
 		for _, t := range trails {
@@ -275,12 +280,13 @@ func (in *input) fieldsOf(u *types.Unknown) (fields []string, fetchable bool) {
 			for _, q := range t.QualifierPath() {
 				path = append(path, fmt.Sprint(q))
 			}
-			fields = append(fields, in.unreadable(strings.Join(path, "."))...)
-			if in.fetchable && path[0] == "kubernetes" && (len(path) == 1 || path[1] == "stored") {
-				fields, fetchable = append(fields, fieldStored), true
+			fields = append(fields, in.unreadable(path)...)
+			for _, f := range in.late {
+				if overlap(path, strings.Split(f, ".")) {
+					fields, late = append(fields, f), append(late, f)
+				}
 			}
 		}
 	}
-	slices.Sort(fields)
-	return slices.Compact(fields), fetchable
+	return sorted(fields), sorted(late)
 }

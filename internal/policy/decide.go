@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"gatebook/internal/access"
@@ -11,10 +12,9 @@ const (
 	noRuleAdvice = "Ask whoever keeps the gateway's policy for a rule that allows it, and say what you need it for."
 )
 
-// Decide says what the policy makes of op, and names the fields (kubernetes.stored) that were not given and could
-// still change that. The decision holds as it is: a field that was not given counts as unknown. Where it can be
-// fetched, set it and decide again; where there is nothing to fetch, set it empty; where fetching fails, list it as
-// uninspectable. The decision's masks may be shared and must not be modified.
+// Decide says what the policy makes of op, and names those of its late fields (see access.Operation.Late) that could
+// still change that. The decision holds as it is: a field that was not given counts as unknown. The decision's masks
+// and rules may be shared and must not be modified.
 func (s *Set) Decide(op *access.Operation) (access.Decision, []string) {
 	if op == nil {
 		return access.Decision{Reason: noRuleReason, Advice: noRuleAdvice, Policy: s.digest}, nil
@@ -34,10 +34,9 @@ func (s *Set) Decide(op *access.Operation) (access.Decision, []string) {
 type verdict struct {
 	rule    *rule
 	outcome outcome
-	// fields that were unknown, and whether one of them can still be fetched.
-	fields    []string
-	fetchable bool
-	err       string
+	// fields that were unknown, and those of them that can still be fetched.
+	fields, late []string
+	err          string
 }
 
 // counts reports whether the rule's effect counts: where it is met, and where that is not certain but it refuses.
@@ -53,13 +52,13 @@ func (r *rule) judge(in *input) verdict {
 		return v
 	}
 	scoped := v
-	act, err := in.activation(r.stored)
+	act, err := in.activation(r.late)
 	if err != nil {
 		v.outcome, v.err = failed, err.Error()
 		return v
 	}
 	out, _, err := r.program.Eval(act)
-	v.outcome, v.fields, v.fetchable, v.err = asBool(in, out, err)
+	v.outcome, v.fields, v.late, v.err = asBool(in, out, err)
 	switch v.outcome {
 	case met: // then it hangs on the scope alone
 		return scoped
@@ -194,15 +193,16 @@ func needed(vs []verdict) []string {
 			}
 		}
 	}
+	var fields []string
 	for i := range vs {
 		v := &vs[i]
-		if !v.fetchable {
-			continue
-		}
 		redundant := decided && v.rule.decides && v.rule.effect == access.Allow && v.rule.risk == access.RiskLow && len(v.rule.masks) == 0
 		if !redundant {
-			return []string{fieldStored}
+			for _, f := range v.late {
+				fields = appendNew(fields, f)
+			}
 		}
 	}
-	return nil
+	slices.Sort(fields)
+	return fields
 }

@@ -104,7 +104,7 @@ func (o outcome) String() string {
 
 // whyNot says which part of the scope the operation misses.
 func (s scope) whyNot(in *input) string {
-	if len(s.verbs) > 0 && in.unreadable(in.verbField()) == nil && !slices.Contains(s.verbs, in.verb()) {
+	if len(s.verbs) > 0 && in.verbUnreadable() == nil && !slices.Contains(s.verbs, in.verb()) {
 		return fmt.Sprintf("verb %q is none of %s", in.verb(), strings.Join(s.verbs, ", "))
 	}
 	var want []string
@@ -135,7 +135,7 @@ func (s *Set) facts(r *rule, in *input) []Fact {
 	if err != nil {
 		return []Fact{{Line: r.at.line, Part: r.when, Value: "error: " + err.Error()}}
 	}
-	act, err := in.activation(r.stored)
+	act, err := in.activation(r.late)
 	if err != nil {
 		return []Fact{{Line: r.at.line, Part: r.when, Value: "error: " + err.Error()}}
 	}

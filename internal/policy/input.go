@@ -14,10 +14,11 @@ type input struct {
 	op    *access.Operation
 	facts Facts
 	blind []blindField
-	// fetchable says that kubernetes.stored was not read yet, and could be.
-	fetchable bool
-	// partial and withoutStored are activations with unknowns, made when a condition needs one.
-	partial, withoutStored cel.PartialActivation
+	// late are the fields that were not read yet, and could be. They are unknown until then.
+	late []string
+	// blindly and early are activations with unknowns, made when a condition needs one: the blind fields alone, and
+	// the late ones as well.
+	blindly, early cel.PartialActivation
 }
 
 // blindField is a field that could not be read. Everything at or below path is unknown.
@@ -36,7 +37,7 @@ func (s *schema) newInput(op *access.Operation) *input {
 		if op.Kubernetes == nil {
 			in.blindTo("kubernetes", []string{"kubernetes"})
 		} else {
-			in.fetchable = in.storedFetchable()
+			in.late = op.Late()
 		}
 	}
 	return in
@@ -51,22 +52,6 @@ func (in *input) blindTo(name string, path []string) {
 	for _, v := range variables() {
 		in.blind = append(in.blind, blindField{name, []string{v.name}})
 	}
-}
-
-// storedFetchable reports whether kubernetes.stored was not given, although the request names one object that may
-// exist. Given and empty means that there is none.
-func (in *input) storedFetchable() bool {
-	k := in.op.Kubernetes
-	if k.Stored != nil || k.Resource == "" || k.Name == "" || in.unreadable(fieldStored) != nil {
-		return false
-	}
-	switch k.Verb {
-	case "list", "watch", "deletecollection":
-		return false
-	case "create":
-		return k.Subresource != ""
-	}
-	return true
 }
 
 // ResolveName implements cel.Activation.
@@ -91,29 +76,32 @@ func (in *input) ResolveName(name string) (any, bool) {
 // Parent implements cel.Activation.
 func (in *input) Parent() cel.Activation { return nil }
 
-// activation is the operation for a condition, with its unknowns. Most operations have none, and cost nothing more.
-func (in *input) activation(usesStored bool) (cel.Activation, error) {
-	usesStored = usesStored && in.fetchable
+// activation is the operation for a condition that may look at the given late fields. Most operations have no
+// unknowns, and cost nothing more.
+func (in *input) activation(late []string) (cel.Activation, error) {
+	early := slices.ContainsFunc(late, func(f string) bool { return slices.Contains(in.late, f) })
 	var err error
 	switch {
-	case usesStored && in.withoutStored == nil:
-		in.withoutStored, err = cel.PartialVars(in, append(in.patterns(), pattern(strings.Split(fieldStored, ".")))...)
-	case !usesStored && len(in.blind) > 0 && in.partial == nil:
-		in.partial, err = cel.PartialVars(in, in.patterns()...)
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case usesStored:
-		return in.withoutStored, nil
+	case early:
+		if in.early == nil {
+			patterns := in.patterns()
+			for _, f := range in.late {
+				patterns = append(patterns, pattern(strings.Split(f, ".")))
+			}
+			in.early, err = cel.PartialVars(in, patterns...)
+		}
+		return in.early, err
 	case len(in.blind) > 0:
-		return in.partial, nil
+		if in.blindly == nil {
+			in.blindly, err = cel.PartialVars(in, in.patterns()...)
+		}
+		return in.blindly, err
 	}
 	return in, nil
 }
 
 func (in *input) patterns() []*cel.AttributePatternType {
-	out := make([]*cel.AttributePatternType, 0, len(in.blind)+1)
+	out := make([]*cel.AttributePatternType, 0, len(in.blind)+len(in.late))
 	for _, b := range in.blind {
 		out = append(out, pattern(b.path))
 	}
@@ -128,27 +116,45 @@ func pattern(path []string) *cel.AttributePatternType {
 	return p
 }
 
-// unreadable names the unreadable fields that field overlaps with, as they were declared; nil where it can be read.
-func (in *input) unreadable(field string) []string {
-	if len(in.blind) == 0 {
-		return nil
-	}
+// unreadable names the unreadable fields that path overlaps with, as they were declared; nil where it can be read.
+func (in *input) unreadable(path []string) []string {
 	var out []string
-	path := strings.Split(field, ".")
 	for _, b := range in.blind {
-		n := min(len(path), len(b.path))
-		if slices.Equal(path[:n], b.path[:n]) && !slices.Contains(out, b.name) {
-			out = append(out, b.name)
+		if overlap(path, b.path) {
+			out = appendNew(out, b.name)
 		}
 	}
 	return out
 }
 
-func (in *input) verbField() string {
-	if in.op.Target.Protocol == protocolKubernetes {
-		return "kubernetes.verb"
+// overlap reports whether one path is the other or lies within it.
+func overlap(a, b []string) bool {
+	n := min(len(a), len(b))
+	return slices.Equal(a[:n], b[:n])
+}
+
+// verbUnreadable names what keeps the operation's verb from being known, if anything.
+func (in *input) verbUnreadable() []string {
+	if len(in.blind) == 0 {
+		return nil
 	}
-	return "operation.verb"
+	if in.op.Target.Protocol == protocolKubernetes {
+		return in.unreadable([]string{"kubernetes", "verb"})
+	}
+	return in.unreadable([]string{"operation", "verb"})
+}
+
+// resourceUnreadable names what keeps the operation's resource from being known, if anything.
+func (in *input) resourceUnreadable() []string {
+	var out []string
+	if len(in.blind) > 0 {
+		for _, f := range []string{"group", "resource", "subresource"} {
+			for _, u := range in.unreadable([]string{"kubernetes", f}) {
+				out = appendNew(out, u)
+			}
+		}
+	}
+	return out
 }
 
 // verb is what a rule's verbs are compared with. It is asked only where it can be read.

@@ -32,8 +32,8 @@ type rule struct {
 	// program is nil where there is no condition: then it holds.
 	program cel.Program
 	ast     *cel.Ast
-	// stored says that the condition may look at kubernetes.stored.
-	stored bool
+	// late are the late fields that the condition may look at.
+	late []string
 }
 
 type position struct {

@@ -16,9 +16,6 @@ import (
 // protocolKubernetes is the protocol whose rules see the variable kubernetes.
 const protocolKubernetes = "kubernetes"
 
-// fieldStored is the one field that is fetched only when a rule depends on it.
-const fieldStored = "kubernetes.stored"
-
 // Facts is what a rule sees of any operation, as the variable operation.
 type Facts struct {
 	// Verb in the protocol's own words, such as get, create, deletecollection.

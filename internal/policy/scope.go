@@ -68,19 +68,17 @@ const (
 func (s scope) covers(in *input) (outcome, []string) {
 	var fields []string
 	if len(s.verbs) > 0 {
-		if u := in.unreadable(in.verbField()); u != nil {
+		if u := in.verbUnreadable(); u != nil {
 			fields = append(fields, u...)
 		} else if !slices.Contains(s.verbs, in.verb()) {
 			return notMet, nil
 		}
 	}
 	if len(s.resources) > 0 {
-		var u []string
-		for _, f := range resourceFields {
-			u = append(u, in.unreadable(f)...)
-		}
-		if u != nil {
-			fields = append(fields, u...)
+		if u := in.resourceUnreadable(); u != nil {
+			for _, f := range u {
+				fields = appendNew(fields, f)
+			}
 		} else if !slices.ContainsFunc(s.resources, func(p resourcePattern) bool { return p.matches(in.op.Kubernetes) }) {
 			return notMet, nil
 		}
@@ -90,5 +88,3 @@ func (s scope) covers(in *input) (outcome, []string) {
 	}
 	return met, nil
 }
-
-var resourceFields = []string{"kubernetes.group", "kubernetes.resource", "kubernetes.subresource"}

@@ -206,7 +206,7 @@ func (s *Set) candidates(in *input) []*rule {
 	if !ok {
 		p = s.index[""]
 	}
-	if in.unreadable(in.verbField()) != nil {
+	if in.verbUnreadable() != nil {
 		return p.all
 	}
 	if rules, ok := p.byVerb[in.verb()]; ok {
