@@ -33,6 +33,8 @@ type demux struct {
 	overflow   bool
 	outputs    []output
 	head       []byte
+	// unitFrame is the unit's first frame: it is each segment's, too.
+	unitFrame []byte
 
 	leafFile *os.File
 	leaves   *bufio.Writer
@@ -85,6 +87,7 @@ func (d *demux) pass(first bool, until uint64) error {
 		session := f.Session
 		switch f.Kind {
 		case KindUnit:
+			d.unitFrame = append(d.unitFrame[:0], raw...)
 			return nil
 		case KindResume, KindBegin:
 			sessions[f.Op] = session
@@ -134,6 +137,11 @@ func (d *demux) add(session access.SessionID, number uint64, raw []byte) error {
 			return err
 		}
 	}
+	p.leaf.Frames++
+	return d.write(p, number, raw)
+}
+
+func (d *demux) write(p *part, number uint64, raw []byte) error {
 	d.head = appendRecordHead(d.head[:0], number-p.leaf.Last, len(raw))
 	if _, err := p.sealer.Write(d.head); err != nil {
 		return fmt.Errorf("spooling: %w", err)
@@ -142,7 +150,6 @@ func (d *demux) add(session access.SessionID, number uint64, raw []byte) error {
 		return fmt.Errorf("spooling: %w", err)
 	}
 	p.leaf.Last = number
-	p.leaf.Frames++
 	return nil
 }
 
@@ -161,10 +168,10 @@ func (d *demux) begin(session access.SessionID, number uint64) (*part, error) {
 	if p.sealer, err = archive.NewSealer(p.out, to); err != nil {
 		return nil, err
 	}
-	if _, err := p.sealer.Write(appendSegmentHead(nil, session, d.unit.id)); err != nil {
+	if _, err := p.sealer.Write(appendSegmentHead(nil, session)); err != nil {
 		return nil, fmt.Errorf("spooling: %w", err)
 	}
-	return p, nil
+	return p, d.write(p, d.unit.firstFrame, d.unitFrame)
 }
 
 func (d *demux) path(name string) string {
