@@ -123,7 +123,8 @@ type Target struct {
 	CAFile string `yaml:"caFile"`
 	// Name that the upstream's certificate is checked against, where it is not the URL's host.
 	ServerName string `yaml:"serverName"`
-	// Take URL, CA and credential from this kubeconfig, and its context (default: the current one).
+	// Take URL, CA and credential from this kubeconfig ($KUBECONFIG: the one that kubectl would take), and its
+	// context (default: the current one).
 	Kubeconfig string `yaml:"kubeconfig"`
 	Context    string `yaml:"context"`
 	// The gateway's own credential: a bearer token, or a client certificate with its key. Files are read again
@@ -134,6 +135,8 @@ type Target struct {
 	// Act as the agent by Kubernetes impersonation, so that the cluster's own RBAC still applies to it. Switched
 	// off, every request has the rights of the gateway's credential, and only policy limits it.
 	Impersonate *bool `yaml:"impersonate" default:"true"`
+	// Who acts with the gateway's own credential all the same, being its owner. Policy decides for them, too.
+	Direct Members `yaml:"direct"`
 }
 
 // Secret is a reference to a secret value, which is never written into the configuration itself.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -172,4 +173,12 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// CurrentKubeconfig as Target.Kubeconfig stands for the one that kubectl would take.
+const CurrentKubeconfig = "$KUBECONFIG"
+
+// Has reports whether somebody of that name and those groups is one of the members.
+func (m Members) Has(name string, groups []string) bool {
+	return slices.Contains(m.Users, name) || slices.ContainsFunc(m.Groups, func(g string) bool { return slices.Contains(groups, g) })
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,9 +31,9 @@ type Options struct {
 	Insecure bool
 	// Secret gives the gateway's own credential for this upstream, fetched for each connection or request.
 	Secret Source
-	// Impersonate makes the upstream act as the principal, so that its own RBAC still applies to the agent.
-	// Otherwise the upstream sees the gateway's credential alone.
-	Impersonate bool
+	// Impersonate says for whom the upstream is to act as that principal, so that its own RBAC still applies to them.
+	// For anybody else it sees the gateway's credential alone. Nil: everybody is impersonated.
+	Impersonate func(access.Principal) bool
 	// Connections bounds idle connections kept for reuse, 64 by default. Dial bounds connecting, 10 s by default.
 	Connections int
 	Dial        time.Duration
@@ -42,7 +43,7 @@ type Options struct {
 type Upstream struct {
 	base        *url.URL
 	secret      Source
-	impersonate bool
+	impersonate func(access.Principal) bool
 	requests    *http.Transport // HTTP/2 or HTTP/1.1
 	upgrades    *http.Transport // HTTP/1.1 alone: an upgrade cannot ride on HTTP/2
 }
@@ -62,6 +63,9 @@ func New(o Options) (*Upstream, error) {
 		if !tc.RootCAs.AppendCertsFromPEM(o.CA) {
 			return nil, errors.New("upstream CA: no PEM certificate in it")
 		}
+	}
+	if o.Impersonate == nil {
+		o.Impersonate = func(access.Principal) bool { return true }
 	}
 	idle, wait := o.Connections, o.Dial
 	if idle == 0 {
@@ -159,8 +163,8 @@ func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 	if err := u.secret.apply(r); err != nil {
 		return fmt.Errorf("reading the upstream credential: %w", err)
 	}
-	if u.impersonate {
-		impersonate(r.Header, p.Operation().Principal)
+	if by := p.Operation().Principal; u.impersonate(by) {
+		impersonate(r.Header, by)
 	}
 	return nil
 }
@@ -188,4 +192,32 @@ func refusal(ctx context.Context, p gate.Permit, err error) error {
 func (u *Upstream) Close() {
 	u.requests.CloseIdleConnections()
 	u.upgrades.CloseIdleConnections()
+}
+
+// identityPaths are what an issuer's keys and TokenReview need.
+var identityPaths = []string{"GET /openid/v1/jwks", "GET /.well-known/openid-configuration", "POST /apis/authentication.k8s.io/v1/tokenreviews"}
+
+// ForIdentity gives a client that asks this cluster about tokens, with the gateway's own credential. It is the one way
+// out without a permit: it reaches the cluster's signing keys and TokenReview and nothing else.
+func (u *Upstream) ForIdentity() *http.Client {
+	return &http.Client{Transport: identityOnly{u}, Timeout: 10 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// Base is the upstream's URL.
+func (u *Upstream) Base() string { return u.base.String() }
+
+type identityOnly struct{ u *Upstream }
+
+func (t identityOnly) RoundTrip(r *http.Request) (*http.Response, error) {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), t.u.base.EscapedPath())
+	if !ok || r.URL.Scheme != t.u.base.Scheme || r.URL.Host != t.u.base.Host || !slices.Contains(identityPaths, r.Method+" "+path) {
+		return nil, fmt.Errorf("%s %s is not for asking about tokens", r.Method, r.URL.Redacted())
+	}
+	out := r.Clone(r.Context())
+	StripIdentity(out.Header)
+	if err := t.u.secret.apply(out); err != nil {
+		return nil, fmt.Errorf("reading the upstream credential: %w", err)
+	}
+	return t.u.requests.RoundTrip(out)
 }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"gatebook/internal/access"
+	"gatebook/internal/config"
+	"gatebook/internal/credential"
+)
+
+// newUpstream makes the far side of a target.
+func newUpstream(t config.Target) (*credential.Upstream, error) {
+	o := credential.Options{URL: t.URL, ServerName: t.ServerName,
+		Impersonate: func(p access.Principal) bool { return *t.Impersonate && !t.Direct.Has(p.Name, p.Groups) }}
+	var err error
+	switch {
+	case t.Kubeconfig != "":
+		err = fromKubeconfig(&o, t.Kubeconfig, t.Context)
+	case t.CertificateFile != "":
+		o.Secret = certificateFiles(t.CertificateFile, t.KeyFile)
+	default:
+		o.Secret = credential.Token(t.Token.Read)
+	}
+	if err == nil && t.CAFile != "" {
+		o.CA, err = os.ReadFile(t.CAFile)
+	}
+	if err != nil {
+		return nil, usageError{fmt.Errorf("target %s: %w", t.Name, err)}
+	}
+	u, err := credential.New(o)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("target %s: %w", t.Name, err)}
+	}
+	return u, nil
+}
+
+func certificateFiles(cert, key string) credential.Source {
+	return credential.Certificate(func() (*tls.Certificate, error) {
+		c, err := tls.LoadX509KeyPair(cert, key)
+		return &c, err
+	})
+}
+
+// fromKubeconfig takes URL, CA and credential from a kubeconfig's context, as kubectl would.
+func fromKubeconfig(o *credential.Options, path, context string) error {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	if path != config.CurrentKubeconfig {
+		rules.ExplicitPath = path
+	}
+	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
+	if err != nil {
+		return fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	if c.Insecure {
+		return errors.New("the kubeconfig says insecure-skip-tls-verify; give the cluster's certificate-authority instead")
+	}
+	if err := rest.LoadTLSFiles(c); err != nil {
+		return fmt.Errorf("reading the kubeconfig's files: %w", err)
+	}
+	o.URL, o.CA, o.ServerName = c.Host, c.CAData, c.ServerName
+	if !strings.Contains(o.URL, "://") {
+		o.URL = "https://" + o.URL
+	}
+	if len(c.CertData) > 0 {
+		pair, err := tls.X509KeyPair(c.CertData, c.KeyData)
+		if err != nil {
+			return fmt.Errorf("reading the kubeconfig's client certificate: %w", err)
+		}
+		o.Secret = credential.Certificate(func() (*tls.Certificate, error) { return &pair, nil })
+		return nil
+	}
+	o.Secret = credential.Token(func() (string, error) { return tokenOf(c) })
+	return nil
+}
+
+// tokenOf gives the bearer token that client-go would send: of the kubeconfig, a file, or an exec plugin, renewed
+// as it renews it.
+func tokenOf(c *rest.Config) (string, error) {
+	var seen string
+	rt, err := rest.HTTPWrappersForConfig(c, roundTripper(func(r *http.Request) (*http.Response, error) {
+		seen = r.Header.Get("Authorization")
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	}))
+	if err != nil {
+		return "", fmt.Errorf("reading the kubeconfig's credential: %w", err)
+	}
+	r, err := http.NewRequest(http.MethodGet, "https://gatebook.invalid/", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := rt.RoundTrip(r)
+	if err != nil {
+		return "", fmt.Errorf("reading the kubeconfig's credential: %w", err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		return "", err
+	}
+	token, ok := strings.CutPrefix(seen, "Bearer ")
+	if !ok {
+		return "", errors.New("the kubeconfig's user has neither a client certificate nor a token that can be used")
+	}
+	return token, nil
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

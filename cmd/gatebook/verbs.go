@@ -1,0 +1,12 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs are all commands; each adds itself.
+func verbs() []func(*cobra.Command) {
+	return []func(*cobra.Command){
+		addServe, addUp, addConfig,
+		addLogin, addToken, addKubeconfig, addWhoAmI,
+		addApprovals, addApprove, addDeny,
+	}
+}

@@ -1,0 +1,212 @@
+// Package api is Gatebook's own API, JSON over HTTP below /gatebook/v1/. It guarantees that every request carries a
+// bearer token of its own (there is no cookie, so nothing that a browser sends by itself can approve anything), that
+// each route names the role it needs, and that reading a recording, answering and revoking are themselves recorded,
+// before they have any effect.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/api/client"
+	"gatebook/internal/store"
+)
+
+// Role is what somebody may do with Gatebook itself.
+type Role string
+
+const (
+	Approver   Role = "approver"
+	Auditor    Role = "auditor"
+	Admin      Role = "admin"
+	BreakGlass Role = "break-glass"
+)
+
+// Index finds operations, sessions and revocations.
+type Index interface {
+	Search(ctx context.Context, f store.OperationFilter) ([]access.Record, string, error)
+	Operation(ctx context.Context, id access.OperationID) (access.Record, bool, error)
+	Sessions(ctx context.Context, f store.SessionFilter) ([]store.SessionSummary, string, error)
+	Revocations(ctx context.Context, now time.Time) ([]access.Revocation, error)
+}
+
+// Desk is where approvals are answered.
+type Desk interface {
+	Get(ctx context.Context, id access.ApprovalID) (access.Approval, error)
+	List(ctx context.Context, f access.ApprovalFilter) ([]access.Approval, error)
+	Answer(ctx context.Context, id access.ApprovalID, a access.Answer) (access.Approval, error)
+}
+
+// Options join the API to the rest. All are required except Log, Now and Explain.
+type Options struct {
+	Authenticate func(ctx context.Context, token string) (access.Principal, error)
+	Session      func(access.Principal) access.SessionID
+	// May says whether p has a role.
+	May     func(p access.Principal, r Role) bool
+	Targets []client.Target
+	Index   Index
+	Desk    Desk
+	// Note records what was done through the API; an error of it refuses the request.
+	Note func(session, kind string, v any) error
+	// Revoke keeps a revocation and puts it in force.
+	Revoke func(ctx context.Context, r access.Revocation) error
+	// Explain says why policy decides op as it does.
+	Explain func(op *access.Operation) any
+	Book    Book
+	Now     func() time.Time
+	Log     *slog.Logger
+}
+
+// API is an http.Handler for everything below client.Prefix. It is safe for concurrent use.
+type API struct {
+	o   Options
+	mux *http.ServeMux
+}
+
+// New makes the API.
+func New(o Options) *API {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &API{o: o, mux: http.NewServeMux()}
+	for pattern, h := range map[string]handler{
+		"GET whoami":                  {a.whoAmI, nil},
+		"GET sessions":                {a.sessions, []Role{Auditor}},
+		"GET operations":              {a.operations, []Role{Auditor}},
+		"GET operations/{id}":         {a.operation, []Role{Auditor}},
+		"GET operations/{id}/explain": {a.explain, []Role{Auditor}},
+		"GET approvals":               {a.approvals, nil},
+		"GET approvals/{id}":          {a.approval, nil},
+		"POST approvals/{id}/answer":  {a.answer, nil},
+		"GET revocations":             {a.revocations, []Role{Admin, Auditor}},
+		"POST revocations":            {a.revoke, []Role{Admin}},
+		"GET archive":                 {a.archiveList, []Role{Auditor}},
+		"GET archive/{name...}":       {a.archiveFile, []Role{Auditor}},
+		"GET ledger/{name...}":        {a.ledgerFile, []Role{Auditor}},
+		"GET sessions/{id}/frames":    {a.frames, []Role{Auditor}},
+	} {
+		method, path, _ := strings.Cut(pattern, " ")
+		a.mux.Handle(method+" "+client.Prefix+path, a.guard(h))
+	}
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.fail(w, &client.Error{Status: http.StatusNotFound, Code: access.CodeMalformed, Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
+	})
+	return a
+}
+
+// call is one authenticated request.
+type call struct {
+	*http.Request
+	by access.Principal
+}
+
+// handler answers a call with a value that is sent as JSON, or has answered by itself where that is nil.
+type handler struct {
+	do func(http.ResponseWriter, call) (any, error)
+	// roles of which the caller needs one; none: any authenticated caller.
+	roles []Role
+}
+
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+func (a *API) guard(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		head := w.Header()
+		head.Set("Cache-Control", "no-store")
+		head.Set("X-Content-Type-Options", "nosniff")
+		head.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		out, err := a.handle(w, r, h)
+		switch {
+		case err != nil:
+			a.fail(w, err)
+		case out != nil:
+			head.Set("Content-Type", "application/json")
+			if err := json.NewEncoder(w).Encode(out); err != nil {
+				a.o.Log.Debug("an answer could not be sent", "path", r.URL.Path, "error", err)
+			}
+		}
+	})
+}
+
+func (a *API) handle(w http.ResponseWriter, r *http.Request, h handler) (any, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		token = ""
+	}
+	p, err := a.o.Authenticate(r.Context(), strings.TrimSpace(token))
+	if err != nil {
+		return nil, err
+	}
+	if len(h.roles) > 0 && !slices.ContainsFunc(h.roles, func(role Role) bool { return a.o.May(p, role) }) {
+		return nil, &client.Error{Status: http.StatusForbidden, Code: access.CodeDenied,
+			Message: fmt.Sprintf("%s has none of the roles that this needs: %v", p.Name, h.roles)}
+	}
+	if r.Method == http.MethodPost {
+		if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+			return nil, &client.Error{Status: http.StatusUnsupportedMediaType, Code: access.CodeMalformed, Message: "Content-Type must be application/json"}
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
+	}
+	return h.do(w, call{r, p})
+}
+
+// statuses of refusals; anything else is an internal error.
+func status(c access.Code) int {
+	switch c {
+	case access.CodeUnauthenticated:
+		return http.StatusUnauthorized
+	case access.CodeRevoked, access.CodeDenied, access.CodeApprovalDenied, access.CodeApprovalPending, access.CodeApprovalExpired:
+		return http.StatusForbidden
+	case access.CodeMalformed, access.CodePlaceholder:
+		return http.StatusBadRequest
+	case access.CodeNotRecorded, access.CodeDraining:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// fail answers with an error; what is not meant for callers goes to the log alone.
+func (a *API) fail(w http.ResponseWriter, err error) {
+	e := &client.Error{Status: http.StatusInternalServerError, Code: access.CodeInternal, Message: "something went wrong inside the gateway; its log says what"}
+	var why *access.Refusal
+	switch {
+	case errors.As(err, &e):
+	case errors.As(err, &why):
+		e = &client.Error{Status: status(why.Code), Code: why.Code, Message: why.Message, Advice: why.Advice}
+		if why.Cause != nil {
+			a.o.Log.Info("refused", "code", why.Code, "message", why.Message, "cause", why.Cause)
+		}
+	default:
+		a.o.Log.Error("a request of the API failed", "error", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.Status)
+	if err := json.NewEncoder(w).Encode(e); err != nil {
+		a.o.Log.Debug("an error could not be sent", "error", err)
+	}
+}
+
+func decode(r call, into any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return &client.Error{Status: http.StatusBadRequest, Code: access.CodeMalformed, Message: "the request's body is not what is expected: " + err.Error()}
+	}
+	return nil
+}
+
+func notFound(what, id string) error {
+	return &client.Error{Status: http.StatusNotFound, Code: access.CodeMalformed, Message: fmt.Sprintf("there is no %s %q", what, id)}
+}
