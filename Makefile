@@ -1,0 +1,29 @@
+# Everything is built from source by Go; the Kubernetes of the demo and the tests is built once and cached.
+GO ?= go
+export GOFLAGS := -buildvcs=false
+
+.PHONY: build demo test bench lint conformance cluster
+
+build: ## bin/gatebook
+	$(GO) build -trimpath -o bin/gatebook ./cmd/gatebook
+
+cluster: ## a real Kubernetes from source: once, some minutes; then cached
+	test/cluster/build.sh
+
+demo: build cluster ## Gatebook before a real cluster, with an agent in a pod
+	test/demo/run.sh
+
+test: build cluster ## unit, property, fuzz seeds, attack cases and end to end against the real cluster
+	$(GO) vet ./...
+	$(GO) test -timeout 40m ./...
+
+bench: build
+	bench/run.sh
+
+lint:
+	test -z "$$(gofmt -l cmd internal test bench 2>/dev/null)"
+	$(GO) vet ./...
+	$(GO) run -modfile=tools.mod honnef.co/go/tools/cmd/staticcheck ./...
+
+conformance: build cluster ## the upstream end-to-end specs, directly and through Gatebook
+	test/conformance/run.sh
