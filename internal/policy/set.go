@@ -59,7 +59,10 @@ func Load(files map[string][]byte) (*Set, error) {
 	if len(s.rules) == 0 {
 		return nil, fmt.Errorf("the policy has no rules, so it would deny everything: want YAML files with a list of rules, got %d files", len(files))
 	}
-	return s, s.seal()
+	if err := s.seal(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // loader joins documents into a set.
