@@ -25,12 +25,9 @@ type reading struct {
 	query   url.Values
 }
 
-// requestInfo is the API server's own reading, configured as the API server configures it (DefaultLegacyAPIPrefix
-// and APIGroupPrefix of k8s.io/apiserver/pkg/server).
-func requestInfo(r *http.Request) (*request.RequestInfo, error) {
-	f := request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
-	return f.NewRequestInfo(r)
-}
+// apiServer reads paths, configured as the API server configures it (DefaultLegacyAPIPrefix and APIGroupPrefix of
+// k8s.io/apiserver/pkg/server).
+var apiServer = request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
 
 // readRequest reads method, path and query. What it gives beside a refusal is as much as could be read.
 func readRequest(r *http.Request) (*reading, *access.Refusal) {
@@ -47,7 +44,7 @@ func readRequest(r *http.Request) (*reading, *access.Refusal) {
 	if k.query, why = parseQuery(r.URL); why != nil {
 		return k, why
 	}
-	info, err := requestInfo(r)
+	info, err := apiServer.NewRequestInfo(r)
 	if err != nil {
 		return k, malformed("the path names no resource: %v", err)
 	}

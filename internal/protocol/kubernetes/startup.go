@@ -101,14 +101,23 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	scheme := runtime.NewScheme()
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{o: o, shapes: s, scheme: scheme}, nil
+}
+
+// newScheme lists the built-in kinds, and those of package meta.
+func newScheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, metav1.AddMetaToScheme} {
-		if err := add(scheme); err != nil {
+		if err := add(s); err != nil {
 			return nil, fmt.Errorf("listing the built-in kinds: %w", err)
 		}
 	}
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	return &Handler{o: o, shapes: s, scheme: scheme}, nil
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	return s, nil
 }
 
 func (l Limits) withDefaults() Limits {
