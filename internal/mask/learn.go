@@ -1,0 +1,335 @@
+package mask
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"hash"
+	"net/url"
+)
+
+const (
+	// lineBytes is the length from which on a line of a value of several lines is learned by itself, so that a key
+	// printed with indentation is still recognised.
+	lineBytes = 16
+	// wholeBytes is up to which size a value is held to look for secrets inside it; longer ones are learned as they pass.
+	wholeBytes = 64 << 10
+)
+
+// Learn makes value known to be secret. It is not kept; see Engine. White space around it does not count. What a
+// value holds is learned too: its longer lines, and what is plainly a password or token in a JSON document, in lines
+// of KEY=VALUE and in a URL. A value shorter than Options.MinValueBytes is not learned.
+func (e *Engine) Learn(value []byte) {
+	l := e.learner()
+	defer e.putLearner(l)
+	d := e.keys.digestOf(append(l.keyed[:keyBytes], value...))
+	if e.wasSeen(&d) {
+		return
+	}
+	if l.whole(value) {
+		e.markSeen(&d)
+	}
+}
+
+// learner cuts values into patterns. It has room for what it needs and is used again.
+type learner struct {
+	e      *Engine
+	keyed  []byte
+	buf    [keyBytes + maxPattern]byte
+	failed bool
+}
+
+func (e *Engine) learner() *learner {
+	if l, ok := e.parts.Get().(*learner); ok {
+		l.failed = false
+		return l
+	}
+	return &learner{e: e, keyed: make([]byte, keyBytes, keyBytes+1024)}
+}
+
+func (e *Engine) putLearner(l *learner) {
+	clear(l.buf[:])
+	clear(l.keyed[:cap(l.keyed)])
+	e.parts.Put(l)
+}
+
+// whole learns a value that is at hand in one piece. It reports whether all of it is known now.
+func (l *learner) whole(value []byte) bool {
+	value = bytes.TrimSpace(value)
+	l.pieces(value)
+	if bytes.IndexByte(value, '\n') >= 0 {
+		for line := range bytes.SplitSeq(value, []byte{'\n'}) {
+			l.line(line)
+		}
+	}
+	if len(value) <= wholeBytes {
+		l.inside(value, 0)
+	}
+	return !l.failed
+}
+
+// pieces learns a value without looking inside it.
+func (l *learner) pieces(value []byte) {
+	if len(value) < l.e.o.MinValueBytes {
+		return
+	}
+	more := false
+	for len(value) > maxPattern {
+		l.pattern(value[:pieceBytes], more)
+		value, more = value[pieceBytes:], true
+	}
+	l.pattern(value, more)
+}
+
+// line learns a line of a longer value, where it has a word long enough to be worth it.
+func (l *learner) line(line []byte) {
+	line = bytes.TrimSpace(line)
+	if bytes.HasPrefix(line, []byte("-----")) {
+		return // the armour of a key says nothing
+	}
+	for word := range bytes.FieldsSeq(line) {
+		if len(word) >= lineBytes {
+			l.pieces(line)
+			return
+		}
+	}
+}
+
+func (l *learner) pattern(v []byte, more bool) {
+	e := l.e
+	r := e.keys.newRecord(v, more, &l.buf)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.add(&r) {
+		l.failed = true
+	}
+}
+
+// add puts a record in, reporting whether it is there now. The caller holds mu.
+func (e *Engine) add(r *record) bool {
+	if _, ok := e.macs[r.MAC]; ok {
+		return true
+	}
+	if len(e.records) >= e.o.MaxValues {
+		e.refused.Add(1)
+		return false
+	}
+	e.macs[r.MAC] = struct{}{}
+	e.records = append(e.records, *r)
+	x := e.index.Load()
+	if len(e.records) <= x.capacity {
+		x.add(r)
+		return true
+	}
+	x = newIndex(e.keys, x.capacity*4)
+	for i := range e.records {
+		x.add(&e.records[i])
+	}
+	e.index.Store(x)
+	return true
+}
+
+// inside learns what is plainly a secret inside a value.
+func (l *learner) inside(value []byte, depth int) {
+	if depth > 4 || len(value) < windowBytes {
+		return
+	}
+	if value[0] == '{' || value[0] == '[' {
+		var doc any
+		if json.Unmarshal(value, &doc) == nil {
+			l.document("", doc, depth)
+			return
+		}
+	}
+	l.userinfo(value)
+	l.assignments(value)
+}
+
+// document walks a JSON value: a service account's key file, a registry's credentials.
+func (l *learner) document(key string, v any, depth int) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			l.document(k, x, depth)
+		}
+	case []any:
+		for _, x := range v {
+			l.document(key, x, depth)
+		}
+	case string:
+		if secretName([]byte(key)) {
+			l.named([]byte(v), depth)
+		}
+		l.inside([]byte(v), depth+1)
+	}
+}
+
+// named learns a value whose name says that it is secret.
+func (l *learner) named(v []byte, depth int) {
+	v = bytes.TrimSpace(v)
+	l.pieces(v)
+	if bytes.IndexByte(v, '\n') >= 0 {
+		for line := range bytes.SplitSeq(v, []byte{'\n'}) {
+			l.line(line)
+		}
+	}
+	// A registry's auth is the base64 of user:password.
+	if plain, err := base64.StdEncoding.DecodeString(string(v)); err == nil {
+		if _, password, ok := bytes.Cut(plain, []byte{':'}); ok {
+			l.pieces(bytes.TrimSpace(password))
+		}
+	}
+}
+
+// userinfo learns the password of each URL in v.
+func (l *learner) userinfo(v []byte) {
+	for {
+		i := bytes.Index(v, []byte("://"))
+		if i < 0 {
+			return
+		}
+		v = v[i+3:]
+		end := bytes.IndexAny(v, "/ \t\r\n\"'?#")
+		if end < 0 {
+			end = len(v)
+		}
+		at := bytes.LastIndexByte(v[:end], '@')
+		if at < 0 {
+			continue
+		}
+		if _, password, ok := bytes.Cut(v[:at], []byte{':'}); ok {
+			l.pieces(password)
+			if plain, err := url.PathUnescape(string(password)); err == nil {
+				l.pieces([]byte(plain))
+			}
+		}
+	}
+}
+
+// assignments learns VALUE of each KEY=VALUE and KEY: VALUE whose key says that it is secret, whether these stand on
+// lines of their own or in a connection string.
+func (l *learner) assignments(v []byte) {
+	for line := range bytes.SplitSeq(v, []byte{'\n'}) {
+		if key, value, ok := bytes.Cut(line, []byte(": ")); ok && secretName(key) {
+			l.pieces(unquote(value))
+		}
+		for {
+			i := bytes.IndexByte(line, '=')
+			if i < 0 {
+				break
+			}
+			key, rest := line[:i], line[i+1:]
+			if j := bytes.LastIndexAny(key, " ;&?,\t"); j >= 0 {
+				key = key[j+1:]
+			}
+			line = rest
+			if !secretName(key) {
+				continue
+			}
+			l.pieces(unquote(rest))
+			if j := bytes.IndexAny(rest, " ;&,\t"); j >= 0 {
+				l.pieces(unquote(rest[:j]))
+			}
+		}
+	}
+}
+
+func unquote(v []byte) []byte {
+	v = bytes.TrimSpace(v)
+	if n := len(v); n >= 2 && (v[0] == '"' || v[0] == '\'') && v[n-1] == v[0] {
+		return v[1 : n-1]
+	}
+	return v
+}
+
+var secretNames = [][]byte{[]byte("pass"), []byte("pwd"), []byte("secret"), []byte("token"), []byte("key"), []byte("auth"), []byte("credential"), []byte("private")}
+
+func secretName(name []byte) bool {
+	name = bytes.ToLower(name)
+	for _, s := range secretNames {
+		if bytes.Contains(name, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// passing learns and digests a value that is too long to be held. At most two patterns' length and one line are held.
+//
+// What is not sure to be the value is digested alone.
+type passing struct {
+	l     *learner
+	sum   hash.Hash
+	piece []byte
+	line  []byte
+	lines bool // a line end was met
+	more  bool
+	start bool // something other than white space was met
+}
+
+func (e *Engine) newPassing() *passing {
+	p := &passing{l: e.learner(), sum: sha256.New()}
+	p.sum.Write(e.keys.value[:])
+	return p
+}
+
+func (p *passing) write(b []byte, learn bool) {
+	p.sum.Write(b)
+	for learn && len(b) > 0 {
+		n := min(len(b), pieceBytes)
+		p.chunk(b[:n])
+		b = b[n:]
+	}
+}
+
+func (p *passing) chunk(b []byte) {
+	text := b
+	if !p.start {
+		text = bytes.TrimLeft(text, " \t\r\n\v\f")
+		p.start = len(text) > 0
+	}
+	p.piece = append(p.piece, text...)
+	// Keep more than maxPattern, so that the cuts are those of a value that is at hand in one piece.
+	for len(p.piece) > 2*maxPattern {
+		p.l.pattern(p.piece[:pieceBytes], p.more)
+		p.more = true
+		p.piece = append(p.piece[:0], p.piece[pieceBytes:]...)
+	}
+	for line := range bytes.SplitAfterSeq(b, []byte{'\n'}) {
+		p.line = append(p.line, line...)
+		if bytes.HasSuffix(line, []byte{'\n'}) || len(p.line) >= maxPattern {
+			p.lines = p.lines || bytes.HasSuffix(line, []byte{'\n'})
+			if p.lines {
+				p.l.line(p.line)
+			}
+			p.line = p.line[:0]
+		}
+	}
+}
+
+// end gives the value's digest.
+func (p *passing) end() (d digest) {
+	if p.lines {
+		p.l.line(p.line)
+	}
+	rest := bytes.TrimRight(p.piece, " \t\r\n\v\f")
+	for len(rest) > maxPattern {
+		p.l.pattern(rest[:pieceBytes], p.more)
+		rest, p.more = rest[pieceBytes:], true
+	}
+	if len(rest) >= p.l.e.o.MinValueBytes {
+		p.l.pattern(rest, p.more)
+	}
+	copy(d[:], p.sum.Sum(nil))
+	p.drop()
+	return d
+}
+
+// drop forgets all bytes.
+func (p *passing) drop() {
+	clear(p.piece[:cap(p.piece)])
+	clear(p.line[:cap(p.line)])
+	p.l.e.putLearner(p.l)
+	p.piece, p.line = nil, nil
+}

@@ -1,0 +1,192 @@
+package mask
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// span is a known value found: bytes to replace.
+type span struct {
+	start, end int
+	base64     bool
+	before     int  // characters of the first base64 quad before the pattern
+	more       bool // a further piece of a longer value
+	sum        digest
+}
+
+// verdict is what can be said of a position.
+type verdict uint8
+
+const (
+	no      verdict = iota
+	perhaps         // more input could make it a match, or a longer one
+	yes
+)
+
+// matcher finds patterns at positions of a buffer. It has room for what it needs and is used again.
+type matcher struct {
+	x     *index
+	keyed [keyBytes + maxPattern]byte
+	ends  [maxPattern]int
+}
+
+// maxEscape is how long one byte of a pattern may be written and still be found, in hexadecimal under three layers.
+const maxEscape = 32
+
+// at tries every reading of b from position i on, and gives the longest match. last says that b is all there is.
+func (m *matcher) at(b []byte, i int, last bool) (span, verdict) {
+	var best span
+	var result verdict
+	if limit := i + maxPattern*maxEscape; len(b) >= limit {
+		b, last = b[:limit], true
+	}
+	near := b[i:]
+	backslash, percent := bytes.IndexByte(near, '\\') >= 0, bytes.IndexByte(near, '%') >= 0
+	for _, chain := range chains {
+		if len(chain) > 0 && (chain[0] == jsonEscapes && !backslash || chain[0] == percentEscapes && !percent) {
+			continue
+		}
+		for c := plain; c < codings; c++ {
+			var d decoder
+			d.begin(b, i, chain, c)
+			s, v := m.read(&d, last)
+			if v == perhaps {
+				result = perhaps
+			}
+			if s.end > best.end {
+				best = s
+			}
+		}
+	}
+	if best.end == 0 {
+		return best, result
+	}
+	best.start = i
+	if result == perhaps {
+		return best, perhaps
+	}
+	return best, yes
+}
+
+// read tries one reading.
+func (m *matcher) read(d *decoder, last bool) (span, verdict) {
+	dec := m.keyed[keyBytes:]
+	for n := range windowBytes {
+		c, ok := d.byte()
+		if !ok {
+			return span{}, m.cut(d, last)
+		}
+		dec[n], m.ends[n] = c, d.pos
+	}
+	options := byte(1)
+	if d.coding >= base64At0 {
+		options = 1 << ownMissed[d.coding.phase()]
+	}
+	var best span
+	var result verdict
+	for o := range options {
+		if o > 0 {
+			dec[0] += 1 << (8 - ownMissed[d.coding.phase()])
+		}
+		n := m.x.find(0, m.x.keys.tag8(binary.LittleEndian.Uint64(dec)))
+		if n == nil {
+			continue
+		}
+		save := *d
+		s, v := m.follow(&save, n, last)
+		result = max(result, v)
+		if s.end > best.end {
+			best = s
+		}
+	}
+	return best, result
+}
+
+func (m *matcher) cut(d *decoder, last bool) verdict {
+	if d.short && !last {
+		return perhaps
+	}
+	return no
+}
+
+// follow goes on from the node of the first eight bytes.
+func (m *matcher) follow(d *decoder, n *node, last bool) (best span, result verdict) {
+	dec := m.keyed[keyBytes:]
+	have := windowBytes
+	start := *d
+	for level := 0; n != nil; level++ {
+		want := min(windowBytes<<(level+1), maxPattern)
+		if !n.next.Load() {
+			want = 0
+		}
+		var ends []ending
+		if p := n.ends.Load(); p != nil {
+			ends = *p
+			want = max(want, int(ends[len(ends)-1].size))
+		}
+		for have < want {
+			c, ok := d.byte()
+			if !ok {
+				result = max(result, m.cut(d, last))
+				break
+			}
+			dec[have], m.ends[have] = c, d.pos
+			have++
+		}
+		for _, e := range ends {
+			if int(e.size) > have {
+				break
+			}
+			if sum := m.x.keys.digestOf(m.keyed[:keyBytes+int(e.size)]); sum == e.mac && m.ends[e.size-1] > best.end {
+				best = span{end: m.ends[e.size-1], more: e.more, sum: sum}
+			}
+		}
+		next := windowBytes << (level + 1)
+		if level+1 >= levels || have < next || !n.next.Load() {
+			break
+		}
+		n = m.x.find(level+1, m.x.keys.prefixTag(m.keyed[:], next))
+	}
+	if best.end > 0 && d.coding >= base64At0 {
+		start.closeAfter(&best)
+		result = max(result, m.cut(&start, last))
+	}
+	return best, result
+}
+
+// closeAfter stretches a base64 match to the end of the last quad that it touches.
+func (d *decoder) closeAfter(s *span) {
+	s.base64, s.before = true, firstOwn[d.coding.phase()]
+	for d.pos < s.end {
+		if _, ok := d.byte(); !ok {
+			break
+		}
+	}
+	s.end = max(s.end, d.closeQuad())
+}
+
+// back gives where the n base64 characters before position i begin, as they may be written; not before floor.
+func back(b []byte, i, n, floor int) (int, int) {
+	found := 0
+	for found < n && i > floor {
+		j := i
+		for j > floor && (b[j-1] == '\n' || b[j-1] == '\r') {
+			j--
+		}
+		switch {
+		case j-6 >= floor && b[j-6] == '\\' && b[j-5] == 'u':
+			j -= 6
+		case j-3 >= floor && b[j-3] == '%':
+			j -= 3
+		case j-2 >= floor && b[j-2] == '\\' && b[j-1] == '/':
+			j -= 2
+		case j-1 >= floor && base64Value(b[j-1]) != base64Bad:
+			j--
+		default:
+			return i, found
+		}
+		i = j
+		found++
+	}
+	return i, found
+}

@@ -1,0 +1,120 @@
+package mask
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// plainRun gives the first position from i on that is a quote, a backslash, a control character or not ASCII;
+// len(b) where none is. Eight bytes at a time: a byte is below n where subtracting n borrows from its top bit.
+func plainRun(b []byte, i int) int {
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		q, s := w^(ones*'"'), w^(ones*'\\')
+		if m := (w | (w-ones*0x20)&^w | (q-ones)&^q | (s-ones)&^s) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for ; i < len(b); i++ {
+		if c := b[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			break
+		}
+	}
+	return i
+}
+
+// content reads on in a JSON string from position i and gives where it stopped: at the closing quote (closed), before
+// an escape or rune that the end of b cuts, or before what is not allowed there (bad is set).
+func content(b []byte, i int) (end int, closed, escaped bool, bad string) {
+	for {
+		i = plainRun(b, i)
+		if i == len(b) {
+			return i, false, escaped, ""
+		}
+		switch c := b[i]; {
+		case c == '"':
+			return i, true, escaped, ""
+		case c == '\\':
+			escaped = true
+			_, size := escapeAt(b[i:])
+			if size == 0 {
+				return i, false, escaped, ""
+			}
+			if size < 0 {
+				return i, false, escaped, "no such escape"
+			}
+			i += size
+		case c < 0x20:
+			return i, false, escaped, "control character in string"
+		default:
+			r, size := utf8.DecodeRune(b[i:])
+			if r == utf8.RuneError && size == 1 {
+				if !utf8.FullRune(b[i:]) {
+					return i, false, escaped, ""
+				}
+				return i, false, escaped, "not UTF-8"
+			}
+			i += size
+		}
+	}
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+// number gives the end of the number (RFC 8259, section 6) that begins at i, and whether there is one. One that
+// reaches the end of b may go on.
+func number(b []byte, i int) (int, bool) {
+	digits := func() bool {
+		from := i
+		for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+			i++
+		}
+		return i > from
+	}
+	if b[i] == '-' {
+		i++
+	}
+	switch {
+	case i == len(b):
+		return i, false
+	case b[i] == '0':
+		i++
+	case !digits():
+		return i, false
+	}
+	if i < len(b) && b[i] == '.' {
+		i++
+		if !digits() {
+			return i, false
+		}
+	}
+	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		if !digits() {
+			return i, false
+		}
+	}
+	return i, true
+}
+
+// literal gives the word that must stand where c does; empty where none begins so.
+func literal(c byte) string {
+	switch c {
+	case 't':
+		return "true"
+	case 'f':
+		return "false"
+	case 'n':
+		return "null"
+	}
+	return ""
+}

@@ -1,0 +1,141 @@
+package mask
+
+import "bytes"
+
+// view is a stretch of the stream with one more layer undone, and where each of its bytes came from. It is made only
+// around escapes: elsewhere the stream's own bytes are what there is to see.
+type view struct {
+	text []byte
+	from []int // of each byte of text, and of what follows it; nil where text is the stream's own
+}
+
+func (v *view) origin(i int) int {
+	if v.from == nil {
+		return i
+	}
+	return v.from[i]
+}
+
+const (
+	// wrapRun is how many characters of base64 or hexadecimal must stand before a line end for it to count as a wrap.
+	wrapRun = 16
+	// settle is how many bytes without an escape end a view: a window, and room for one escape of the next layer.
+	settle = windowBytes + 16
+)
+
+// trigger gives the first position from i on at which a layer may have something to undo; -1 where none is.
+func trigger(b []byte, i int, kind layer) int {
+	switch kind {
+	case jsonEscapes:
+		return indexByte(b, i, '\\')
+	case percentEscapes:
+		return indexByte(b, i, '%')
+	}
+	for {
+		if i = indexByte(b, i, '\n'); i < 0 || wrapped(b, i) {
+			return i
+		}
+		i++
+	}
+}
+
+func indexByte(b []byte, i int, c byte) int {
+	if i >= len(b) {
+		return -1
+	}
+	if j := bytes.IndexByte(b[i:], c); j >= 0 {
+		return i + j
+	}
+	return -1
+}
+
+// wrapped reports whether the line end at i stands in what may be base64 or hexadecimal.
+func wrapped(b []byte, i int) bool {
+	if i > 0 && b[i-1] == '\r' {
+		i--
+	}
+	// Where fewer bytes are at hand, the run may have begun before them.
+	run := b[max(0, i-wrapRun):i]
+	for j := len(run) - 1; j >= 0; j-- {
+		if base64Value(run[j]) == base64Bad {
+			return false
+		}
+	}
+	return len(run) > 0
+}
+
+// search looks through those windows of v that an escape is part of, and below each layer through the layers below
+// that. What may begin a pattern is judged at its place in the stream.
+func (s *stream) search(v *view, depth int) {
+	for kind := jsonEscapes; kind <= lineWraps; kind++ {
+		for i := trigger(v.text, 0, kind); i >= 0; {
+			i = trigger(v.text, s.around(v, i, kind, depth), kind)
+		}
+	}
+}
+
+// around makes the view of the escapes that begin at v.text[i], from a window before them on until there are no more;
+// searches it; and gives where it ended.
+func (s *stream) around(v *view, i int, kind layer, depth int) int {
+	under := &s.views[depth]
+	under.text, under.from = under.text[:0], under.from[:0]
+	r := reader{src: v.text, pos: max(0, i-windowBytes+1), layers: layerOf[kind]}
+	for quiet := 0; quiet < settle; {
+		at, rest := r.pos, r.waiting[0] > 0
+		c, ok := r.next()
+		if !ok {
+			break
+		}
+		from := v.origin(at)
+		if rest {
+			from = under.from[len(under.from)-1]
+		}
+		under.text = append(under.text, c)
+		under.from = append(under.from, from)
+		if quiet++; r.pos-at > 1 || at <= i {
+			quiet = 0
+		}
+	}
+	under.from = append(under.from, v.origin(min(r.pos, len(v.text))))
+	s.windows(under, r.short && v.origin(len(v.text)) == len(s.buf))
+	if depth+1 < maxLayers {
+		s.search(under, depth+1)
+	}
+	return max(r.pos, i+1)
+}
+
+// layerOf are chains of one layer.
+var layerOf = [...][]layer{{}, {jsonEscapes}, {percentEscapes}, {lineWraps}}
+
+// windows judges each place of v at which a pattern may begin. cut says that v ends because the stream has not gone
+// on yet.
+func (s *stream) windows(v *view, cut bool) {
+	for i := s.x.next(v.text, 0); i >= 0; i = s.x.next(v.text, i+1) {
+		s.judge(v.origin(i))
+	}
+	if !cut || s.mode == ended {
+		return
+	}
+	tail := max(0, len(v.text)-windowBytes+1)
+	s.open = min(s.open, v.origin(tail))
+	for i := tail; i+shortBytes <= len(v.text); i++ {
+		if s.x.mayStart(v.text[i:]) {
+			s.live = min(s.live, v.origin(i))
+			break
+		}
+	}
+}
+
+// judge looks whether a pattern begins at position i of the stream.
+func (s *stream) judge(i int) {
+	found, v := s.match.at(s.buf, i, s.mode == ended)
+	switch v {
+	case perhaps:
+		s.live = min(s.live, i)
+	case yes:
+		found.start, _ = back(s.buf, i, found.before, 0)
+		found.start = unitStart(s.buf, found.start)
+		found.end = unitEnd(s.buf, found.end)
+		s.spans = append(s.spans, found)
+	}
+}
