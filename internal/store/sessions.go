@@ -5,44 +5,101 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"gatebook/internal/access"
 )
 
 const (
-	putSession = `INSERT INTO sessions (id, principal, name, body, started, last) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET started = min(started, excluded.started), last = max(last, excluded.last)`
-	putTarget      = `INSERT INTO session_targets (session, target) VALUES (?, ?) ON CONFLICT DO NOTHING`
-	countOperation = `UPDATE sessions SET operations = operations + ?, refused = refused + ?, risk = max(risk, ?) WHERE id = ?`
-	touchSession   = `UPDATE sessions SET last = max(last, ?) WHERE id = ?`
+	putSession = `INSERT INTO sessions (id, principal, name, body, started, last, operations, refused, risk) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET started = min(started, excluded.started), last = max(last, excluded.last),
+		operations = operations + excluded.operations, refused = refused + excluded.refused, risk = max(risk, excluded.risk)`
+	touchSession = `UPDATE sessions SET last = max(last, ?) WHERE id = ?`
+	putTarget    = `INSERT INTO session_targets (session, target) VALUES (?, ?) ON CONFLICT DO NOTHING`
 )
 
-func (b batch) putSession(x access.Session) error {
-	body, err := json.Marshal(x.Principal)
+// tally is what a batch adds to one session.
+type tally struct {
+	access.Session      // Principal is nobody where only operations ended
+	operations, refused int
+	risk                access.Risk
+	targets             map[string]bool
+}
+
+func (b *batch) tally(id access.SessionID) *tally {
+	t := b.sessions[id]
+	if t == nil {
+		t = &tally{targets: map[string]bool{}}
+		t.ID = id
+		b.sessions[id] = t
+	}
+	return t
+}
+
+// touch says that a session was alive at that time.
+func (b *batch) touch(id access.SessionID, at time.Time) *tally {
+	t := b.tally(id)
+	if at.After(t.Last) {
+		t.Last = at
+	}
+	return t
+}
+
+func (b *batch) session(x access.Session) *tally {
+	t := b.touch(x.ID, x.Last)
+	if t.Principal.IsZero() {
+		t.Principal = x.Principal
+	}
+	if t.Started.IsZero() || x.Started.Before(t.Started) {
+		t.Started = x.Started
+	}
+	return t
+}
+
+// count adds an operation to its session.
+func (b *batch) count(r *access.Record, operations int, refused bool) {
+	op := &r.Operation
+	last := op.Time
+	if r.Outcome != nil {
+		last = last.Add(max(0, r.Outcome.Duration))
+	}
+	t := b.session(access.Session{ID: op.Session, Principal: op.Principal, Started: op.Time, Last: last})
+	t.operations += operations
+	if refused {
+		t.refused++
+	}
+	t.risk = max(t.risk, r.Decision.Risk)
+	t.targets[op.Target.Name] = true
+}
+
+func (b *batch) putSessions() error {
+	for _, t := range b.sessions {
+		if err := b.putSession(t); err != nil {
+			return err
+		}
+		for target := range t.targets {
+			if _, err := b.tx.ExecContext(b.ctx, putTarget, t.ID, target); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *batch) putSession(t *tally) error {
+	if t.Principal.IsZero() {
+		_, err := b.tx.ExecContext(b.ctx, touchSession, nanos(t.Last), t.ID)
+		return err
+	}
+	body, err := json.Marshal(t.Principal)
 	if err != nil {
 		return err
 	}
-	return b.exec(b.session, x.ID, x.Principal.Key(), x.Principal.Name, string(body), nanos(x.Started), nanos(x.Last))
-}
-
-// count adds an operation to its session, once.
-func (b batch) count(r *access.Record, isNew, wasRefused bool) error {
-	op := &r.Operation
-	if err := b.putSession(access.Session{ID: op.Session, Principal: op.Principal, Started: op.Time, Last: op.Time}); err != nil {
-		return err
-	}
-	if err := b.exec(b.target, op.Session, op.Target.Name); err != nil {
-		return err
-	}
-	operations, refused := 0, 0
-	if isNew {
-		operations = 1
-	}
-	if r.Refused != nil && !wasRefused {
-		refused = 1
-	}
-	return b.exec(b.counted, operations, refused, int64(r.Decision.Risk), op.Session)
+	_, err = b.tx.ExecContext(b.ctx, putSession, t.ID, t.Principal.Key(), t.Principal.Name, string(body),
+		nanos(t.Started), nanos(t.Last), t.operations, t.refused, int64(t.risk))
+	return err
 }
 
 // SessionSummary is a session with what its operations add up to.
@@ -153,5 +210,22 @@ func sessionConditions(f SessionFilter) (conditions, error) {
 	if !f.Until.IsZero() {
 		c.add("started < ?", nanos(f.Until))
 	}
-	return c, c.after(f.Cursor, "started")
+	return c, c.after(f.Cursor)
+}
+
+// cursor names the last row of a page that is sorted by a time and an id.
+func cursor(t time.Time, id string) string { return fmt.Sprintf("%d.%s", nanos(t), id) }
+
+// after selects what comes behind a cursor.
+func (c *conditions) after(cursor string) error {
+	if cursor == "" {
+		return nil
+	}
+	at, id, ok := strings.Cut(cursor, ".")
+	t, err := strconv.ParseInt(at, 10, 64)
+	if !ok || err != nil {
+		return fmt.Errorf("cursor %q was not given by this list", cursor)
+	}
+	c.add("(started, id) < (?, ?)", t, id)
+	return nil
 }

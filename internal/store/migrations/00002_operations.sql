@@ -1,9 +1,8 @@
 -- +goose Up
 CREATE TABLE operations (
-  seq       INTEGER PRIMARY KEY,
-  id        TEXT    NOT NULL UNIQUE,     -- sorts by time
+  seq       INTEGER PRIMARY KEY,         -- its time, in Unix nanoseconds; a few more where that is taken
+  id        TEXT    NOT NULL UNIQUE,
   session   TEXT    NOT NULL,
-  time      INTEGER NOT NULL,
   principal TEXT    NOT NULL,            -- Principal.Key
   name      TEXT    NOT NULL,            -- Principal.Name
   target    TEXT    NOT NULL,
@@ -23,13 +22,13 @@ CREATE TABLE operations (
   refused   TEXT,
   documents TEXT                         -- the decoded and the stored object; last, for they are large
 );
-CREATE INDEX operations_time      ON operations (time, id);
-CREATE INDEX operations_session   ON operations (session, time, id);
-CREATE INDEX operations_name      ON operations (name, time, id);
-CREATE INDEX operations_namespace ON operations (namespace, time, id);
+-- Each of these is sorted by seq, and so by time, within its column.
+CREATE INDEX operations_session   ON operations (session);
+CREATE INDEX operations_name      ON operations (name);
+CREATE INDEX operations_namespace ON operations (namespace);
 CREATE INDEX operations_running   ON operations (session) WHERE running = 1;
 
 CREATE VIRTUAL TABLE operations_text USING fts5 (
   command, name, names, message,
-  content = 'operations', content_rowid = 'seq', tokenize = 'unicode61 remove_diacritics 2'
+  content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
