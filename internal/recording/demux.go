@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -70,7 +69,6 @@ func (d *demux) run(until uint64) error {
 			return errors.Join(err, d.abort())
 		}
 	}
-	slices.SortFunc(d.outputs, func(a, b output) int { return strings.Compare(a.Leaf.Name, b.Leaf.Name) })
 	return d.leaves.Flush()
 }
 

@@ -91,8 +91,7 @@ func TestLeavesCoverWhatWasRecorded(t *testing.T) {
 	want := []short{
 		{LeafOperation, "allow", "", ""}, {LeafNote, "", "", "approval.asked"},
 		{LeafOperation, "deny", "Denied", ""}, {LeafOperation, "deny", "Denied", ""},
-		// The files in the order of their names: the gateway's own session, then s1.
-		{LeafSegment, "", "", ""}, {LeafKey, "", "", ""}, {LeafSegment, "", "", ""}, {LeafKey, "", "", ""},
+		{LeafKey, "", "", ""}, {LeafKey, "", "", ""}, {LeafSegment, "", "", ""}, {LeafSegment, "", "", ""},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -168,7 +168,8 @@ func (s *sealer) inArchive(l *Leaf) (bool, error) {
 func (s *sealer) ship(u unit, d *demux, kept []output) error {
 	fresh := d.outputs
 	all := append(slices.Clone(kept), fresh...)
-	slices.SortFunc(all, func(a, b output) int { return bytes.Compare([]byte(a.Leaf.Name), []byte(b.Leaf.Name)) })
+	sortOutputs(fresh)
+	sortOutputs(all)
 	s.state.Outputs, s.state.Last = all, s.lastUnit()
 	if err := s.save("state"); err != nil {
 		return err

@@ -1,12 +1,15 @@
 package recording
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"gatebook/internal/access"
@@ -42,6 +45,13 @@ type output struct {
 	Leaf Leaf `json:"leaf"`
 	// spooled is the file's path while this process has it.
 	spooled string
+}
+
+// sortOutputs puts keys before segments: a segment whose key is not in the archive could never be read.
+func sortOutputs(all []output) {
+	slices.SortFunc(all, func(a, b output) int {
+		return cmp.Or(strings.Compare(a.Leaf.Type, b.Leaf.Type), strings.Compare(a.Leaf.Name, b.Leaf.Name))
+	})
 }
 
 // keyIdle is how long a session's key is remembered after its last use. A later part gets another key.
