@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	knownOperation  = `SELECT seq, session, message, outcome IS NOT NULL, refused IS NOT NULL FROM operations WHERE id = ?`
+	knownOperation  = `SELECT seq, time, session, message, outcome IS NOT NULL, refused IS NOT NULL FROM operations WHERE id = ?`
 	insertOperation = `INSERT INTO operations
-		(session, principal, name, target, verb, namespace, resource, effect, risk, running, approval, names, message, command, body, decision, outcome, refused, documents, id, seq)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+		(time, session, principal, name, target, verb, namespace, resource, effect, risk, running, approval, names, message, command, body, decision, outcome, refused, documents, id, seq)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 	replaceOperation = `UPDATE operations SET
-		session = ?, principal = ?, name = ?, target = ?, verb = ?, namespace = ?, resource = ?, effect = ?, risk = ?, running = ?,
+		time = ?, session = ?, principal = ?, name = ?, target = ?, verb = ?, namespace = ?, resource = ?, effect = ?, risk = ?, running = ?,
 		approval = ?, names = ?, message = ?, command = ?, body = ?, decision = ?, outcome = ?, refused = ?, documents = ? WHERE id = ?`
 	endOperation = `UPDATE operations SET running = 0, outcome = ?, message = ? WHERE seq = ?`
 )
@@ -31,7 +31,7 @@ type documents struct {
 
 // known is what the index has of an operation.
 type known struct {
-	seq            int64
+	seq, time      int64
 	session        access.SessionID
 	message        string
 	ended, refused bool
@@ -39,7 +39,7 @@ type known struct {
 
 // find gives what the index has of an operation; false where that is nothing.
 func (b *batch) find(id access.OperationID) (k known, ok bool, err error) {
-	err = b.do.known.QueryRowContext(b.ctx, id).Scan(&k.seq, &k.session, &k.message, &k.ended, &k.refused)
+	err = b.do.known.QueryRowContext(b.ctx, id).Scan(&k.seq, &k.time, &k.session, &k.message, &k.ended, &k.refused)
 	if errors.Is(err, sql.ErrNoRows) {
 		return k, false, nil
 	}
@@ -105,7 +105,7 @@ func operationRow(r *access.Record) ([]any, error) {
 	case r.Outcome != nil:
 		message = r.Outcome.Message
 	}
-	return []any{op.Session, op.Principal.Key(), op.Principal.Name, op.Target.Name, op.Verb, namespace, resource,
+	return []any{nanos(op.Time), op.Session, op.Principal.Key(), op.Principal.Name, op.Target.Name, op.Verb, namespace, resource,
 		int64(r.Decision.Effect), int64(r.Decision.Risk), r.Outcome == nil, r.Approval, names, message, r.Operation.Command,
 		string(body), string(decision), outcome, refused, docs, op.ID}, nil
 }
@@ -153,7 +153,7 @@ func (b *batch) endOperation(id access.OperationID, out access.Outcome) error {
 	if out.Message != k.message {
 		b.texts = append(b.texts, k.seq)
 	}
-	b.touch(k.session, timeOf(k.seq).Add(max(0, out.Duration)))
+	b.touch(k.session, timeOf(k.time).Add(max(0, out.Duration)))
 	return nil
 }
 

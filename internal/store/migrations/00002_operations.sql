@@ -2,6 +2,7 @@
 CREATE TABLE operations (
   seq       INTEGER PRIMARY KEY,         -- its time, in Unix nanoseconds; a few more where that is taken
   id        TEXT    NOT NULL UNIQUE,
+  time      INTEGER NOT NULL,
   session   TEXT    NOT NULL,
   principal TEXT    NOT NULL,            -- Principal.Key
   name      TEXT    NOT NULL,            -- Principal.Name
