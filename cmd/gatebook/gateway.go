@@ -118,7 +118,7 @@ func (g *gateway) openBook(ctx context.Context) (err error) {
 	if g.keys, err = loadKeys(g.cfg.Data, g.cfg.Recording.Origin, g.cfg.Recording.Auditors); err != nil {
 		return err
 	}
-	if g.journal, err = journal.Open(g.folder("journal"), journal.Options{Log: g.log}); err != nil {
+	if g.journal, err = journal.Open(g.folder("journal"), journal.Options{}); err != nil {
 		return err
 	}
 	g.onClose(g.journal.Close)
@@ -181,7 +181,11 @@ func (g *gateway) keepKnown(ctx context.Context) {
 		if s.Refused > 0 {
 			g.log.Warn("there are more secret values than can be recognised", "known", s.Patterns, "refused", s.Refused)
 		}
-		if err := g.store.PutKnownValues(context.WithoutCancel(ctx), g.masks.Export()); err != nil {
+		blob, err := g.masks.Export()
+		if err == nil {
+			err = g.store.PutKnownValues(context.WithoutCancel(ctx), blob)
+		}
+		if err != nil {
 			g.log.Error("values known to be secret could not be kept for the next start", "error", err)
 			continue
 		}
