@@ -21,7 +21,8 @@ const (
 // Damage is the error for a log that is not what was signed.
 type Damage struct {
 	Kind DamageKind
-	// First and End bound the first entry that was touched: First <= it < End. It is First where End is First+1.
+	// First and End bound the first entry that can be seen to have been touched: First <= it < End. It is First where End is First+1.
+	// Where so many tiles are damaged that nothing proves the entries before it, Detail says so.
 	// End is 0 where nothing says how far the damage can reach, as when there is no checkpoint.
 	First, End uint64
 	Path       string // of the file, in the log's folder; empty where it is not one

@@ -115,6 +115,9 @@ func (w *writer) add(path string, data []byte) error {
 	if _, err := f.Write(data); err != nil {
 		return fmt.Errorf("writing ledger: %w", err)
 	}
+	if err := startWriting(f); err != nil {
+		return &syncError{err}
+	}
 	if len(w.open) < openAtOnce {
 		return nil
 	}

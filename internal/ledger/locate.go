@@ -59,31 +59,46 @@ func (c *check) locateUnproven(at coord, computed []tlog.Hash, broken *Damage, r
 	if at.end(w) <= c.agreed { // a known checkpoint proves these entries
 		return nil
 	}
-	end := c.signed.size
+	end, above := c.signed.size, false
 	if c.rewrite != nil {
 		end = min(end, c.rewrite.End)
 	}
 	if w == tileWidth {
 		parent, err := reader.ReadHashes([]int64{tlog.StoredHashIndex(tileHeight, int64(at.n))})
 		if err == nil {
-			end = min(end, at.end(w))
+			end, above = min(end, at.end(w)), true
 		}
-		if err == nil && broken == nil && hashOf(computed) == parent[0] {
+		if above && broken == nil && hashOf(computed) == parent[0] {
 			return nil
 		}
 	}
-	if stored, _, err := readTile(c.dir, at, w); err == nil {
-		for i, h := range computed {
-			if at.first()+uint64(i) >= c.agreed && h != tlog.Hash(stored[i*tlog.HashSize:][:tlog.HashSize]) {
-				return entryDamage(at, i, c.signed.size, "it does not match its hash, and the hash is not proven either")
-			}
-		}
+	if d := c.contradicted(at, computed); d != nil {
+		return d
 	}
-	if broken != nil {
-		return broken
+	switch {
+	case broken != nil:
+		d := *broken
+		d.Detail += "; the tiles that prove the entries before it are damaged too, only a checkpoint kept elsewhere can"
+		return &d
+	case !above && c.unusable != nil: // nothing is seen here, and something is seen further on
+		return nil
 	}
 	return &Damage{Kind: DamagedEntry, First: max(at.first(), c.agreed), End: end, Path: coord{entryBundle, at.n}.path(w),
 		Detail: "entries and hash tiles agree with each other, but not with what was signed"}
+}
+
+// contradicted compares entries with a stored tile that nothing proves.
+func (c *check) contradicted(at coord, computed []tlog.Hash) *Damage {
+	stored, _, err := readTile(c.dir, at, at.width(c.signed.size))
+	if err != nil {
+		return nil // and so it contradicts nothing
+	}
+	for i, h := range computed {
+		if at.first()+uint64(i) >= c.agreed && h != tlog.Hash(stored[i*tlog.HashSize:][:tlog.HashSize]) {
+			return entryDamage(at, i, c.signed.size, "it does not match its hash, and the hash is not proven either")
+		}
+	}
+	return nil
 }
 
 func entryDamage(at coord, i int, size uint64, detail string) *Damage {

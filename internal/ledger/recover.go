@@ -33,6 +33,9 @@ func (l *Log) recoverLog() error {
 	if err != nil {
 		return &Damage{Kind: DamagedCheckpoint, Path: checkpointFile, Detail: err.Error()}
 	}
+	if err := syncDir(l.dir); err != nil { // its writer may have died before that
+		return fmt.Errorf("syncing ledger folder: %w", err)
+	}
 	l.signed, l.note = t, signed
 	if err := l.loadEdge(t); err != nil {
 		return err
