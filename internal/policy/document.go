@@ -33,15 +33,22 @@ func (r *reader) fail(n *yaml.Node, format string, args ...any) {
 	r.add(r.file, n.Line, n.Column, format, args...)
 }
 
-// documents decodes every YAML document of the file into one.
+// document decodes every YAML document of the file into one. The comments of the keys, here and below, are the
+// reference page's (docs/reference/policy.md).
 func (r *reader) document() *document {
 	d := &document{}
 	r.each(func(root *yaml.Node) {
 		r.mapping(root, "a policy file", map[string]func(*yaml.Node){
-			"mode":    func(n *yaml.Node) { d.mode = r.mode(n, d.mode) },
+			// enforce (the default) or observe: then everything is allowed, and the record says what it would have been.
+			// Masks are applied all the same. Given once for the whole policy.
+			"mode": func(n *yaml.Node) { d.mode = r.mode(n, d.mode) },
+			// Names of the masks applied to every answer. The default is [secrets, known]; [] leaves it to the rules.
+			// Given once for the whole policy.
 			"masking": func(n *yaml.Node) { d.masking = append(make([]string, 0, 2), r.strings(n)...) },
-			"masks":   func(n *yaml.Node) { r.sequence(n, func(n *yaml.Node) { d.masks = append(d.masks, r.mask(n)) }) },
-			"rules":   func(n *yaml.Node) { r.sequence(n, func(n *yaml.Node) { d.rules = append(d.rules, r.rule(n)) }) },
+			// Masks of your own, for rules and masking to name.
+			"masks": func(n *yaml.Node) { r.sequence(n, func(n *yaml.Node) { d.masks = append(d.masks, r.mask(n)) }) },
+			// The rules. Their order has no meaning.
+			"rules": func(n *yaml.Node) { r.sequence(n, func(n *yaml.Node) { d.rules = append(d.rules, r.rule(n)) }) },
 		})
 	})
 	return d
@@ -182,7 +189,10 @@ func (r *reader) mode(n *yaml.Node, before *bool) *bool {
 func (r *reader) mask(n *yaml.Node) access.Mask {
 	var m access.Mask
 	r.mapping(n, "a mask", map[string]func(*yaml.Node){
-		"name":  func(n *yaml.Node) { m.Name = r.string(n) },
+		// How rules and masking name it. secrets and known are built in: what the protocol knows to be secret by its
+		// structure (Secrets, tokens, keys), and values that the gateway has seen to be secret, wherever they turn up.
+		"name": func(n *yaml.Node) { m.Name = r.string(n) },
+		// JSON paths to hide in each object of the answer, such as data.password; * stands for any one key or index.
 		"paths": func(n *yaml.Node) { m.Paths = r.strings(n) },
 	})
 	switch {

@@ -75,7 +75,7 @@ func callWithObject(a types.Adapter, f function, arg ref.Val) ref.Val {
 // functionCosts is what a call of one of our functions counts for where cost is counted: it may look at a whole object.
 type functionCosts struct{}
 
-const functionCost = 10_000
+const functionCost = 5_000
 
 // CallCost implements interpreter.ActualCostEstimator. Functions that are not ours have no estimate here.
 func (functionCosts) CallCost(name, _ string, _ []ref.Val, _ ref.Val) *uint64 {

@@ -57,17 +57,31 @@ var validID = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)
 func (r *reader) rule(n *yaml.Node) *rule {
 	out := &rule{at: position{r.file, n.Line, n.Column}}
 	r.mapping(n, "a rule", map[string]func(*yaml.Node){
-		"id":        func(n *yaml.Node) { out.id = r.string(n) },
-		"protocol":  func(n *yaml.Node) { out.protocol = r.string(n) },
-		"verbs":     func(n *yaml.Node) { out.scope.verbs = r.strings(n); r.some(n, "verbs") },
+		// How records, refusals and tests name the rule. Unique in the whole policy. Required.
+		"id": func(n *yaml.Node) { out.id = r.string(n) },
+		// Limits the rule to targets of this protocol, and gives it the protocol's variable.
+		"protocol": func(n *yaml.Node) { out.protocol = r.string(n) },
+		// Limits the rule to these verbs. Without it, any verb.
+		"verbs": func(n *yaml.Node) { out.scope.verbs = r.strings(n); r.some(n, "verbs") },
+		// Limits the rule to these resources: resource[.group][/subresource], with * for any one part, such as pods,
+		// pods/exec, deployments.apps, *.rbac.authorization.k8s.io, */status. Without a group it is the core group, but a
+		// bare * is any resource of any group. Without a subresource it is the object itself. Without the key, anything.
 		"resources": func(n *yaml.Node) { out.scope.resources = r.resources(n); r.some(n, "resources") },
-		"when":      func(n *yaml.Node) { out.when, out.whenAt = r.string(n), text{r.file, r.src, n} },
-		"effect":    func(n *yaml.Node) { out.effect, out.decides = r.effect(n), true },
-		"risk":      func(n *yaml.Node) { out.risk = r.risk(n) },
-		"reason":    func(n *yaml.Node) { out.reason = fold(r.string(n)) },
-		"advice":    func(n *yaml.Node) { out.advice = fold(r.string(n)) },
+		// The condition, in CEL, over the variables below. Without it, the rule holds wherever verbs and resources do.
+		"when": func(n *yaml.Node) { out.when, out.whenAt = r.string(n), text{r.file, r.src, n} },
+		// allow, approve or deny. Without it, the rule only adds its risk and its masks.
+		"effect": func(n *yaml.Node) { out.effect, out.decides = r.effect(n), true },
+		// low (the default), medium, high or critical. A decision has the highest risk of its rules.
+		"risk": func(n *yaml.Node) { out.risk = r.risk(n) },
+		// Why: for the agent and for the record. Required to approve or deny.
+		"reason": func(n *yaml.Node) { out.reason = fold(r.string(n)) },
+		// What the agent should do instead.
+		"advice": func(n *yaml.Node) { out.advice = fold(r.string(n)) },
+		// Who may approve, how many, and for how long. Only where the effect is approve.
 		"approvers": func(n *yaml.Node) { out.asks = r.approvers(n) },
-		"masks":     func(n *yaml.Node) { out.masks = r.strings(n) },
+		// Names of masks to apply to the answer, besides those of masking. They also apply where it could not be read
+		// whether the rule is met.
+		"masks": func(n *yaml.Node) { out.masks = r.strings(n) },
 	})
 	if n.Kind == yaml.MappingNode {
 		r.checkRule(n, out)
@@ -128,11 +142,17 @@ func (r *reader) risk(n *yaml.Node) access.Risk {
 func (r *reader) approvers(n *yaml.Node) approvers {
 	var a approvers
 	r.mapping(n, "approvers", map[string]func(*yaml.Node){
-		"groups":   func(n *yaml.Node) { a.groups = r.strings(n); r.some(n, "groups") },
-		"users":    func(n *yaml.Node) { a.users = r.strings(n); r.some(n, "users") },
-		"count":    func(n *yaml.Node) { a.count = r.positive(n) },
-		"expires":  func(n *yaml.Node) { a.expires = r.duration(n) },
-		"valid":    func(n *yaml.Node) { a.valid = r.duration(n) },
+		// An approver is in one of these groups, or one of users. Without both: anyone with the approver role.
+		"groups": func(n *yaml.Node) { a.groups = r.strings(n); r.some(n, "groups") },
+		// Names of approvers, besides groups.
+		"users": func(n *yaml.Node) { a.users = r.strings(n); r.some(n, "users") },
+		// How many distinct people must say yes. The default is 1.
+		"count": func(n *yaml.Node) { a.count = r.positive(n) },
+		// How long the question stays open. The default is 1h.
+		"expires": func(n *yaml.Node) { a.expires = r.duration(n) },
+		// How long an answer holds until it is used. The default is 15m.
+		"valid": func(n *yaml.Node) { a.valid = r.duration(n) },
+		// How long, at most, an approver may grant the same operation for. The default is 0s: once only.
 		"maxGrant": func(n *yaml.Node) { a.maxGrant = r.duration(n) },
 	})
 	for key, d := range map[string]*time.Duration{"expires": a.expires, "valid": a.valid} {
