@@ -134,7 +134,8 @@ type Conn interface {
 	// Receive passes what the peer sends to fn, in order for each channel, and from several goroutines for several
 	// channels; while fn does not return, nothing more is read of that channel, or of any over WebSocket. It
 	// returns nil when the peer has ended the connection or, on the client's end over SPDY, all its channels;
-	// otherwise fn's error, or why the connection broke.
+	// otherwise fn's error, or why the connection broke. After an error of fn on the server's end, fn may still be
+	// at work for the other channel, until Close or Abort.
 	Receive(fn func(Frame) error) error
 	// Send sends p whole, in messages of at most 32 KiB. It does not retain p.
 	Send(c Channel, p []byte) error

@@ -135,13 +135,12 @@ func (c *overSPDY) drain(chs ...Channel) {
 func (c *overSPDY) Protocol() Protocol { return c.protocol }
 
 func (c *overSPDY) Receive(fn func(Frame) error) error {
-	from := []Channel{Stdout, Stderr, Error}
 	if c.server {
-		from = []Channel{Stdin, Resize}
+		return c.receiveFromClient(fn)
 	}
-	failed := make(chan error, len(from))
 	var wg sync.WaitGroup
-	for _, ch := range from {
+	failed := make(chan error, channels)
+	for _, ch := range []Channel{Stdout, Stderr, Error} {
 		if s := c.streams[ch]; s != nil {
 			wg.Go(func() {
 				if err := pass(ch, s, fn); err != nil {
@@ -152,9 +151,39 @@ func (c *overSPDY) Receive(fn func(Frame) error) error {
 		}
 	}
 	wg.Wait()
-	if c.server && len(failed) == 0 {
-		<-c.conn.Done()
+	return oneOf(failed)
+}
+
+// receiveFromClient lasts until the client hangs up, or fn fails. Then what the client still sends is discarded, so
+// that it can read to its end what it is told of the failure.
+func (c *overSPDY) receiveFromClient(fn func(Frame) error) error {
+	var readers sync.WaitGroup
+	failed := make(chan error, channels)
+	for _, ch := range []Channel{Stdin, Resize} {
+		s := c.streams[ch]
+		if s == nil {
+			continue
+		}
+		readers.Add(1)
+		c.discard.Go(func() {
+			defer readers.Done()
+			if err := pass(ch, s, fn); err != nil {
+				failed <- err
+				s.Discard()
+			}
+		})
 	}
+	select {
+	case err := <-failed:
+		return err
+	case <-c.conn.Done():
+	}
+	readers.Wait()
+	return oneOf(failed)
+}
+
+// oneOf gives an error if there is one.
+func oneOf(failed <-chan error) error {
 	select {
 	case err := <-failed:
 		return err

@@ -1,0 +1,171 @@
+package kubernetes
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+
+	"gatebook/internal/access"
+	"gatebook/internal/gate"
+	"gatebook/internal/mask"
+	"gatebook/internal/protocol/kubernetes/stream"
+	"gatebook/internal/wire/remotecommand"
+)
+
+// isUpgrade reports whether the request asks for an upgrade that can be decoded: one, to WebSocket or SPDY/3.1.
+func isUpgrade(r *http.Request) bool {
+	kind, why := stream.ReadUpgrade(r)
+	return why == nil && kind != stream.None
+}
+
+// serveStream carries a permitted exec, attach or port-forward to its end, and ends the permit, whatever happens.
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, p gate.Permit) {
+	began := h.o.Now()
+	out := access.Outcome{ExitCode: -1, Truncated: "the gateway failed"}
+	defer func() {
+		out.Duration = h.o.Now().Sub(began)
+		if err := p.End(out); err != nil {
+			h.o.Log.Error("ending the record of an operation", "operation", p.Operation().ID, "error", err)
+		}
+	}()
+	kind, why := stream.ReadUpgrade(r)
+	if why != nil {
+		out = access.Outcome{ExitCode: -1, Code: h.refuseStream(w, r, p, why), Message: why.Message}
+		return
+	}
+	k := p.Operation().Kubernetes
+	s := stream.Session{
+		Kind: kind, Upstream: permitted{h.o.Upstream, p}, URL: streamURL(r, k), Header: streamHeader(r.Header), Book: p,
+		Masks: h.streamMasks(p),
+		Refuse: func(w http.ResponseWriter, r *http.Request, why *access.Refusal) int {
+			return h.refuseStream(w, r, p, why)
+		},
+		Answer: func(w http.ResponseWriter, r *http.Request, resp *http.Response) access.Outcome {
+			return h.relayDeclined(w, r, p, resp)
+		},
+	}
+	if k.Exec == nil {
+		out = s.Forward(p.Context(), w, r, forwardPorts(k.Ports))
+		return
+	}
+	out = s.Command(p.Context(), w, r, remotecommand.Streams{Stdin: k.Exec.Stdin, Stdout: k.Exec.Stdout, Stderr: k.Exec.Stderr, TTY: k.Exec.TTY})
+}
+
+// permitted carries requests upstream under one permit.
+type permitted struct {
+	u Upstream
+	p gate.Permit
+}
+
+func (t permitted) RoundTrip(r *http.Request) (*http.Response, error) { return t.u.RoundTrip(t.p, r) }
+
+// streamURL is where the stream is asked for: the path as it came, and the options as they were decided on, written
+// anew, so that the API server can read nothing else. A port-forward's ports go with its streams.
+func streamURL(r *http.Request, k *access.Kubernetes) *url.URL {
+	u := &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath}
+	if k.Exec != nil {
+		u.RawQuery = encodeOptions(k.Exec).Encode()
+	}
+	return u
+}
+
+// forwardPorts are the ports that a port-forward named; they were checked when it was read.
+func forwardPorts(ports []int64) []uint16 {
+	var out []uint16
+	for _, p := range ports {
+		out = append(out, uint16(p))
+	}
+	return out
+}
+
+// streamMasks hides known values from the client where policy says so, and from the record of what the client sends
+// always.
+func (h *Handler) streamMasks(p gate.Permit) stream.Masks {
+	scope := h.o.Masks.Scope(p.Operation().Session)
+	text := func(dst io.Writer) stream.Text {
+		c := &counting{dst: dst}
+		c.TextWriter = scope.Text(c)
+		return heldText{c}
+	}
+	m := stream.Masks{Record: text}
+	for _, d := range p.Decision().Masks {
+		if d.Name == access.MaskKnown {
+			m.Client = text
+		}
+	}
+	return m
+}
+
+// counting counts what a TextWriter took and gave, to know what it holds back.
+type counting struct {
+	*mask.TextWriter
+	dst     io.Writer
+	in, out int64
+}
+
+// Write is the TextWriter's way out.
+func (c *counting) Write(p []byte) (int, error) {
+	n, err := c.dst.Write(p)
+	c.out += int64(n)
+	return n, err
+}
+
+// heldText is the way in.
+type heldText struct{ *counting }
+
+func (t heldText) Write(p []byte) (int, error) {
+	t.in += int64(len(p))
+	return t.TextWriter.Write(p)
+}
+
+// Held is exact until a value was replaced. From then on it is 0: what may still be held after a Flush begins as a known
+// secret does, and is recorded as soon as it is clear whether it is one.
+func (t heldText) Held() int {
+	if t.Masked() > 0 {
+		return 0
+	}
+	return int(t.in - t.out)
+}
+
+// refuseStream answers with a Status and gives its code.
+func (h *Handler) refuseStream(w http.ResponseWriter, r *http.Request, p gate.Permit, why *access.Refusal) int {
+	named := *why
+	named.Operation, named.Session = p.Operation().ID, p.Operation().Session
+	h.o.Log.Warn("a permitted stream failed", "operation", named.Operation, "code", why.Code, "message", why.Message, "cause", why.Cause)
+	h.Refuse(w, r, &named)
+	return int(refusalStatus(&named).Code)
+}
+
+// relayDeclined delivers the API server's own answer to an upgrade that it declined, masked as any other error.
+func (h *Handler) relayDeclined(w http.ResponseWriter, r *http.Request, p gate.Permit, resp *http.Response) access.Outcome {
+	defer resp.Body.Close()
+	op := p.Operation()
+	x := &exchange{h: h, r: r, op: op, body: &body{}, scope: h.o.Masks.Scope(op.Session),
+		k: &reading{Kubernetes: *op.Kubernetes, isResource: true, isStream: true}}
+	out := access.Outcome{ExitCode: -1, Code: resp.StatusCode}
+	s := &sink{w: w, p: p}
+	err := x.relayAnswer(s, p, resp, &out)
+	out.ResponseBytes = s.delivered
+	if err == nil {
+		return out
+	}
+	why := cause(p, err)
+	out.Message = why.Message
+	if s.begun {
+		out.Truncated = why.Message
+		return out
+	}
+	out.Code = h.refuseStream(w, r, p, why)
+	return out
+}
+
+func (x *exchange) relayAnswer(s *sink, p gate.Permit, resp *http.Response, out *access.Outcome) error {
+	m, err := x.maskingOf(p.Decision().Masks)
+	if err != nil {
+		return access.Refuse(access.CodeUnmaskable, err, "the policy's masks cannot be applied")
+	}
+	if why := x.checkAnswer(resp); why != nil {
+		return why
+	}
+	return x.relay(s, resp, m, negotiated{}, out)
+}
