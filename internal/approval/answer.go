@@ -76,10 +76,16 @@ func (d *Desk) mayAnswer(a access.Approval, ans access.Answer) error {
 			return ErrNotAllowed
 		}
 		return nil
-	case slices.ContainsFunc(terms.Groups, who.InGroup), slices.Contains(terms.Users, who.Name), slices.Contains(terms.Users, who.Key()):
+	case Named(terms, who):
 		return nil
 	}
 	return fmt.Errorf("%w: policy asks for %s", ErrNotAllowed, strings.Join(append(slices.Clone(terms.Groups), terms.Users...), ", "))
+}
+
+// Named reports whether the terms name p as an approver: by a group, by the name that policy sees, or by key. An alias
+// names nobody, since people can often choose their own.
+func Named(terms *access.ApprovalTerms, p access.Principal) bool {
+	return terms != nil && (slices.ContainsFunc(terms.Groups, p.InGroup) || slices.Contains(terms.Users, p.Name) || slices.Contains(terms.Users, p.Key()))
 }
 
 // settle checks what an answer says, and leaves nothing in it without a meaning.

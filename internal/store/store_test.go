@@ -196,11 +196,18 @@ func TestReplaceApprovalCompares(t *testing.T) {
 			t.Errorf("use %d: %v %v", i, ok, err)
 		}
 	}
+	used := now
+	used.State, used.UsedBy = access.ApprovalUsed, "op 2"
+	for i, want := range []bool{true, false} {
+		if ok, err := s.ReplaceApproval(ctx, now, used, "", access.OperationID(fmt.Sprint("op ", i+2)), at); ok != want || err != nil {
+			t.Errorf("from a state that it has left, %d: %v %v", i, ok, err)
+		}
+	}
 	got, err := s.Approvals(ctx, access.ApprovalFilter{ID: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]access.Approval{now}, got); diff != "" {
+	if diff := cmp.Diff([]access.Approval{used}, got); diff != "" {
 		t.Error(diff)
 	}
 	var n int
