@@ -7,6 +7,8 @@ func verbs() []func(*cobra.Command) {
 	return []func(*cobra.Command){
 		addServe, addUp, addConfig,
 		addLogin, addToken, addKubeconfig, addWhoAmI,
-		addApprovals, addApprove, addDeny,
+		addApprovals, addApprove, addDeny, addRevoke,
+		addSessions, addSearch, addShow, addTail, addReplay, addExport, addVerify, addCheckpoint,
+		addPolicy,
 	}
 }

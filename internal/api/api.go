@@ -96,6 +96,7 @@ func New(o Options) *API {
 		"GET archive/{name...}":       {a.archiveFile, []Role{Auditor}},
 		"GET ledger/{name...}":        {a.ledgerFile, []Role{Auditor}},
 		"GET sessions/{id}/frames":    {a.frames, []Role{Auditor}},
+		"GET frames":                  {a.frames, []Role{Auditor}},
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		a.mux.Handle(method+" "+client.Prefix+path, a.guard(h))

@@ -19,7 +19,8 @@ type Book struct {
 	}
 	// Ledger is the ledger's folder: checkpoint and tiles.
 	Ledger fs.FS
-	// Frames writes a session's frames that are not sealed yet to w, and goes on as they come while follow is set.
+	// Frames writes a session's frames that are not sealed yet ("": those of all) to w, and goes on as they come
+	// while follow is set.
 	Frames func(ctx context.Context, w io.Writer, session access.SessionID, follow bool) error
 }
 
@@ -83,9 +84,10 @@ func (a *API) ledgerFile(w http.ResponseWriter, r call) (any, error) {
 	return nil, nil
 }
 
+// frames gives what is not sealed yet of one session, or of all.
 func (a *API) frames(w http.ResponseWriter, r call) (any, error) {
 	session := access.SessionID(r.PathValue("id"))
-	if err := archive.CheckSession(string(session)); err != nil {
+	if session != "" && archive.CheckSession(string(session)) != nil {
 		return nil, notFound("session", string(session))
 	}
 	follow := r.URL.Query().Get("follow") == "true"
