@@ -88,7 +88,7 @@ func diffLines(o map[string]any) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return strings.SplitAfter(strings.TrimSuffix(s, "\n")+"\n", "\n")[:strings.Count(s, "\n")], nil
+	return slices.Collect(strings.Lines(s)), nil
 }
 
 func asYAML(v any) (string, error) {

@@ -159,14 +159,8 @@ func (x *exchange) restore(stored []byte) ([]byte, error) {
 	if !x.placeholders {
 		return x.doc.json, nil
 	}
-	one := func(doc []byte) ([]byte, error) {
-		out, _, err := x.scope.Restore(doc, x.shape, stored)
-		return out, err
-	}
-	if x.doc.mediaType == typeJSONPatch {
-		return eachPatchValue(x.doc.json, one)
-	}
-	return one(x.doc.json)
+	out, _, err := x.scope.Restore(x.doc.json, x.shape, stored)
+	return out, err
 }
 
 // eachPatchValue rewrites each value of a JSON patch (RFC 6902): fn gets it wrapped into objects as its pointer says,

@@ -69,11 +69,11 @@ func (x *exchange) readUpgrade() *access.Refusal {
 	}
 	if x.k.Subresource == "portforward" {
 		for _, p := range x.k.query["ports"] {
-			n, err := strconv.ParseInt(p, 10, 32)
-			if err != nil {
-				return malformed("port %q is not a number", p)
+			n, err := strconv.ParseUint(p, 10, 16)
+			if err != nil || n == 0 {
+				return malformed("%q is no port", p)
 			}
-			x.k.Ports = append(x.k.Ports, n)
+			x.k.Ports = append(x.k.Ports, int64(n))
 		}
 		return nil
 	}
