@@ -163,6 +163,7 @@ func TestI77KeysInTheHeader(t *testing.T) {
 	jwk := jose.JSONWebKey{Key: &own.PublicKey, KeyID: "key-1", Algorithm: "RS256"}
 	certificate := base64.StdEncoding.EncodeToString([]byte("not even a certificate"))
 	claims := f.Claims(time.Now(), "gatebook", nil)
+	accept(t, a, f.SignWith(claims, map[string]any{"jku": trap.URL, "x5u": trap.URL})) // ignored, not fetched
 	for name, header := range map[string]map[string]any{
 		"jwk":       {"kid": "key-1", "jwk": jwk},
 		"jwk alone": {"jwk": jwk},
@@ -186,7 +187,6 @@ func TestI77Malformed(t *testing.T) {
 	good := f.Sign(f.Claims(time.Now(), "gatebook", nil))
 	part := strings.Split(good, ".")
 	claims := f.Claims(time.Now(), "gatebook", nil)
-	key := identitytest.RSAKey(t)
 	full := fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`, part[1], part[0], part[2])
 	for name, token := range map[string]string{
 		"nothing":            "",
@@ -202,13 +202,18 @@ func TestI77Malformed(t *testing.T) {
 		"duplicate iss":      part[0] + "." + b64(`{"iss":"x","iss":"`+f.URL()+`"}`) + "." + part[2],
 		"header is a list":   b64(`[]`) + "." + part[1] + "." + part[2],
 		"header trailing":    b64(`{"alg":"RS256"}{}`) + "." + part[1] + "." + part[2],
-		"crit":               identitytest.Sign(t, "RS256", key, claims, map[string]any{"crit": []string{"x"}, "x": 1}),
+		"crit":               f.SignWith(claims, map[string]any{"crit": []string{"b64"}, "b64": true}),
 		"crit b64":           b64(`{"alg":"RS256","crit":["b64"],"b64":false}`) + "." + part[1] + "." + part[2],
 		"crit null":          b64(`{"alg":"RS256","crit":null}`) + "." + part[1] + "." + part[2],
-		"logout token":       identitytest.Sign(t, "RS256", key, claims, map[string]any{"typ": "logout+jwt"}),
+		"logout token":       f.SignWith(claims, map[string]any{"typ": "logout+jwt"}),
 		"changed payload":    part[0] + "." + payload(t, f.Claims(time.Now(), "gatebook", map[string]any{"sub": "root"})) + "." + part[2],
 	} {
 		t.Run(name, func(t *testing.T) { wantRefused(t, a, token, "") })
+	}
+	for _, typ := range []string{"JWT", "jwt", "at+jwt", "application/at+jwt"} {
+		if _, err := a.Authenticate(t.Context(), f.SignWith(claims, map[string]any{"typ": typ})); err != nil {
+			t.Errorf("type %s: %v", typ, err)
+		}
 	}
 }
 

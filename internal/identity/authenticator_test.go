@@ -2,11 +2,13 @@ package identity_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"gatebook/internal/access"
@@ -162,31 +164,39 @@ func TestRequiredClaims(t *testing.T) {
 
 func TestNewRefusesUnsafeConfiguration(t *testing.T) {
 	ok := identity.Issuer{Name: "a", URL: "https://a.example", Audiences: []string{"gatebook"}}
+	other := func(m identity.Mapping) identity.Issuer {
+		return identity.Issuer{Name: "b", URL: "https://b.example", Audiences: []string{"gatebook"}, Claims: m}
+	}
 	with := func(change func(*identity.Issuer)) []identity.Issuer {
 		i := ok
 		change(&i)
 		return []identity.Issuer{i}
 	}
 	for want, issuers := range map[string][]identity.Issuer{
-		"no issuer":              nil,
-		"issuer name":            with(func(i *identity.Issuer) { i.Name = "a|b" }),
-		"configured twice":       {ok, ok},
-		"url is missing":         with(func(i *identity.Issuer) { i.URL = "" }),
-		"kind":                   with(func(i *identity.Issuer) { i.Kind = "saml" }),
-		"audiences":              with(func(i *identity.Issuer) { i.Audiences = nil }),
-		"audiences: at":          with(func(i *identity.Issuer) { i.Audiences = []string{""} }),
-		`algorithm "HS256"`:      with(func(i *identity.Issuer) { i.Algorithms = []string{"HS256"} }),
-		`algorithm "none"`:       with(func(i *identity.Issuer) { i.Algorithms = []string{"none"} }),
-		"skew":                   with(func(i *identity.Issuer) { i.Skew = time.Hour }),
-		"https only":             with(func(i *identity.Issuer) { i.URL = "http://a.example" }),
-		"only one of":            with(func(i *identity.Issuer) { i.Keys.File, i.Keys.URL = "x", "https://x" }),
-		"at least 10s":           with(func(i *identity.Issuer) { i.Keys.Refresh = time.Second }),
-		"shorter than":           with(func(i *identity.Issuer) { i.Keys.MaxStale = time.Minute }),
-		"none of 1 is a public":  with(func(i *identity.Issuer) { i.Keys.Static = []byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`) }),
-		`begin with "system:"`:   with(func(i *identity.Issuer) { i.Claims.UsernamePrefix = "system:x" }),
-		`names that begin with`:  with(func(i *identity.Issuer) { i.Claims.GroupsPrefix = "sys" }),
-		"user name prefixes":     {ok, {Name: "b", URL: "https://b.example", Audiences: []string{"gatebook"}}},
-		"one could name the oth": {ok, {Name: "b", URL: "https://b.example", Audiences: []string{"gatebook"}, Claims: identity.Mapping{UsernamePrefix: ""}}},
+		"no issuer":             nil,
+		"issuer name":           with(func(i *identity.Issuer) { i.Name = "a|b" }),
+		"configured twice":      {ok, ok},
+		"url is missing":        with(func(i *identity.Issuer) { i.URL = "" }),
+		"kind":                  with(func(i *identity.Issuer) { i.Kind = "saml" }),
+		"audiences":             with(func(i *identity.Issuer) { i.Audiences = nil }),
+		"audiences: at":         with(func(i *identity.Issuer) { i.Audiences = []string{""} }),
+		`algorithm "HS256"`:     with(func(i *identity.Issuer) { i.Algorithms = []string{"HS256"} }),
+		`algorithm "none"`:      with(func(i *identity.Issuer) { i.Algorithms = []string{"none"} }),
+		"skew":                  with(func(i *identity.Issuer) { i.Skew = time.Hour }),
+		"https only":            with(func(i *identity.Issuer) { i.URL = "http://a.example" }),
+		"only one of":           with(func(i *identity.Issuer) { i.Keys.File, i.Keys.URL = "x", "https://x" }),
+		"at least 10s":          with(func(i *identity.Issuer) { i.Keys.Refresh = time.Second }),
+		"shorter than":          with(func(i *identity.Issuer) { i.Keys.MaxStale = time.Minute }),
+		"none of 1 is a public": with(func(i *identity.Issuer) { i.Keys.Static = []byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`) }),
+		`begin with "system:"`:  with(func(i *identity.Issuer) { i.Claims.UsernamePrefix = "system:x" }),
+		`names that begin with`: with(func(i *identity.Issuer) { i.Claims.GroupsPrefix = "sys" }),
+		"none of 1 is a publ":   with(func(i *identity.Issuer) { i.Keys.Static = privateSet(t) }),
+		`prefixes "" and ""`:    {ok, other(identity.Mapping{})},
+		`prefixes "x" and "xy"`: {with(func(i *identity.Issuer) { i.Claims.UsernamePrefix = "x" })[0], other(identity.Mapping{UsernamePrefix: "xy"})},
+		`group prefixes "g:" an`: {
+			with(func(i *identity.Issuer) { i.Claims.GroupsPrefix = "g:" })[0],
+			other(identity.Mapping{UsernamePrefix: "b:", GroupsPrefix: "g:"}),
+		},
 	} {
 		a, err := identity.New(t.Context(), identity.Options{Issuers: issuers})
 		if err == nil {
@@ -196,6 +206,16 @@ func TestNewRefusesUnsafeConfiguration(t *testing.T) {
 			t.Errorf("error %q, want %q", err, want)
 		}
 	}
+}
+
+// privateSet is a key set that should never have been handed out.
+func privateSet(t *testing.T) []byte {
+	t.Helper()
+	b, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: identitytest.RSAKey(t), KeyID: "private"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestRevokedTokenIsRefused(t *testing.T) {

@@ -30,7 +30,7 @@ func drawIssuer(t *rapid.T, name string) Issuer {
 
 func drawClaims(t *rapid.T, kind Kind, label string) claims {
 	if kind == OIDC {
-		return claims{"sub": drawName(t, label+" sub"), "groups": []any{drawName(t, label+" group")}}
+		return claims{"sub": drawName(t, label+" sub"), "groups": []any{rapid.SampledFrom([]string{"a", "b:a", "a:a", "system:a"}).Draw(t, label+" group")}}
 	}
 	ns := rapid.SampledFrom([]string{"a", "b", "masters"}).Draw(t, label+" namespace")
 	return claims{"sub": serviceAccountPrefix + ns + ":a", "kubernetes.io": map[string]any{

@@ -142,10 +142,18 @@ func Workload(namespace, serviceAccount, pod string) map[string]any {
 // Sign signs claims with the newest key.
 func (i *Issuer) Sign(claims map[string]any) string {
 	i.t.Helper()
+	return i.SignWith(claims, nil)
+}
+
+// SignWith signs claims with the newest key, under a header with more fields.
+func (i *Issuer) SignWith(claims, header map[string]any) string {
+	i.t.Helper()
 	i.mu.Lock()
 	key := i.keys[len(i.keys)-1]
 	i.mu.Unlock()
-	return Sign(i.t, key.Algorithm, key.Key, claims, map[string]any{"kid": key.KeyID})
+	all := map[string]any{"kid": key.KeyID}
+	maps.Copy(all, header)
+	return Sign(i.t, key.Algorithm, key.Key, claims, all)
 }
 
 // Sign makes a token of any claims and header fields.
