@@ -143,24 +143,20 @@ func (j *Journal) Close() error {
 	defer j.syncMu.Unlock()
 	j.writeMu.Lock()
 	defer j.writeMu.Unlock()
+	if errors.Is(j.Err(), ErrClosed) {
+		return nil
+	}
 	j.flush(true)
 	err := j.syncCurrent()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if errors.Is(j.err, ErrClosed) {
-		return nil
+	if j.err != nil {
+		err = j.err
 	}
-	if j.err == nil {
-		j.err = ErrClosed
-	}
+	j.err = ErrClosed
 	j.announceLocked()
 	j.room.Broadcast()
-	if j.lock == nil {
-		return err
-	}
-	err = errors.Join(err, j.cur.file.Close(), j.lock.Close())
-	j.lock = nil
-	return err
+	return errors.Join(err, j.cur.file.Close(), j.lock.Close())
 }
 
 // fail asks the failpoint.
