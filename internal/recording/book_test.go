@@ -32,6 +32,10 @@ type book struct {
 	verifier note.Verifier
 	index    *memoryIndex
 	clock    *clock
+	// journalFail is the journal's failpoint.
+	journalFail func(string) error
+	// segmentBytes is the journal's.
+	segmentBytes int64
 
 	// Of the process that runs.
 	journal *journal.Journal
@@ -125,7 +129,7 @@ func newBook(t testing.TB) *book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &book{t: t, dir: t.TempDir(), auditor: auditor, signer: signer, verifier: verifier, index: newMemoryIndex(),
+	b := &book{t: t, dir: t.TempDir(), auditor: auditor, signer: signer, verifier: verifier, index: newMemoryIndex(), segmentBytes: 256 << 10,
 		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
 	if err := os.Mkdir(filepath.Join(b.dir, "archive"), 0o700); err != nil {
 		t.Fatal(err)
@@ -142,7 +146,7 @@ func newBook(t testing.TB) *book {
 func (b *book) start(change func(*Options)) error {
 	b.t.Helper()
 	var err error
-	if b.journal, err = journal.Open(filepath.Join(b.dir, "journal"), journal.Options{SegmentBytes: 256 << 10}); err != nil {
+	if b.journal, err = journal.Open(filepath.Join(b.dir, "journal"), journal.Options{SegmentBytes: b.segmentBytes, Fail: b.journalFail}); err != nil {
 		b.t.Fatal(err)
 	}
 	if b.ledger, err = ledger.Open(filepath.Join(b.dir, "ledger"), ledger.Options{Signer: b.signer}); err != nil {
@@ -182,7 +186,10 @@ func (b *book) kill() {
 func (b *book) close() {
 	b.t.Helper()
 	b.Recorder = nil
-	if err := errors.Join(b.journal.Close(), b.ledger.Close(), b.folder.Close()); err != nil {
+	if err := b.journal.Close(); err != nil && b.journalFail == nil { // a journal that was made to fail says so again
+		b.t.Error(err)
+	}
+	if err := errors.Join(b.ledger.Close(), b.folder.Close()); err != nil {
 		b.t.Error(err)
 	}
 }
