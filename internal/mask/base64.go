@@ -42,42 +42,38 @@ func newBase64Quads() (t [4][256]uint32) {
 // base64Value is the sextet of c in either alphabet, or base64Bad.
 func base64Value(c byte) byte { return base64Values[c] }
 
-// decodeBase64 appends what src, standard base64 with padding, stands for, and reports whether it was that. It takes
-// what encoding/base64 and so the API server take (line ends, loose last bits), and the common case fast.
-func decodeBase64(dst, src []byte) ([]byte, bool) {
+// decodeBase64Run appends what src, standard base64, stands for, up to the first eight characters that are not all of
+// the alphabet, and gives how many characters that was.
+func decodeBase64Run(dst, src []byte) ([]byte, int) {
 	n := len(dst)
-	body := len(src)
-	if body >= 4 && src[body-1] == '=' {
-		body -= 4 // the last quad is padded: leave it to the library
+	if need := n + len(src)/4*3 + 8; cap(dst) < need {
+		dst = append(make([]byte, 0, need), dst...)
 	}
-	if body%4 != 0 {
-		return decodeBase64Slow(dst, src)
-	}
-	need := n + body/4*3 + 4
-	if cap(dst) < need {
-		dst = append(make([]byte, 0, need+need/2), dst...)
-	}
-	out := dst[n:need]
-	in := src[:body]
+	out := dst[n:cap(dst)]
+	in := src
 	for len(in) >= 8 && len(out) >= 8 {
 		a := base64Quads[0][in[0]] | base64Quads[1][in[1]] | base64Quads[2][in[2]] | base64Quads[3][in[3]]
 		b := base64Quads[0][in[4]] | base64Quads[1][in[5]] | base64Quads[2][in[6]] | base64Quads[3][in[7]]
 		if (a|b)&badQuad != 0 {
-			return decodeBase64Slow(dst[:n], src)
+			break
 		}
-		w := uint64(a)<<40 | uint64(b)<<16
-		putBig(out, w)
+		putBig(out, uint64(a)<<40|uint64(b)<<16)
 		in, out = in[8:], out[6:]
 	}
-	for len(in) >= 4 {
-		a := base64Quads[0][in[0]] | base64Quads[1][in[1]] | base64Quads[2][in[2]] | base64Quads[3][in[3]]
-		if a&badQuad != 0 {
-			return decodeBase64Slow(dst[:n], src)
-		}
-		out[0], out[1], out[2] = byte(a>>16), byte(a>>8), byte(a)
-		in, out = in[4:], out[3:]
+	read := len(src) - len(in)
+	return dst[:n+read/4*3], read
+}
+
+// decodeBase64 appends what src, standard base64 with padding, stands for, and reports whether it was that. It takes
+// what encoding/base64 and so the API server take: line ends, and loose last bits.
+func decodeBase64(dst, src []byte) ([]byte, bool) {
+	n := len(dst)
+	dst, read := decodeBase64Run(dst, src)
+	dst, ok := decodeBase64Slow(dst, src[read:])
+	if !ok && read > 0 { // a line end within a quad, perhaps
+		return decodeBase64Slow(dst[:n], src)
 	}
-	return decodeBase64Slow(dst[:n+body/4*3], src[body:])
+	return dst, ok
 }
 
 func putBig(b []byte, w uint64) {

@@ -2,6 +2,7 @@ package mask
 
 import (
 	"crypto/aes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -64,22 +65,24 @@ type Engine struct {
 	// index is replaced when it has to grow; additions are made in place.
 	index   atomic.Pointer[index]
 	mu      sync.Mutex // serialises additions
-	records []record
-	macs    map[digest]struct{}
 	refused atomic.Int64
 	writers sync.Pool // *parser
 	streams sync.Pool // *stream
 	parts   sync.Pool // *learner
 }
 
-const seenSlots = 1 << 16
+// seen is made of sets of seenWays slots.
+const (
+	seenSets = 1 << 15
+	seenWays = 4
+)
 
 // New makes an Engine that knows nothing yet.
 func New(o Options) (*Engine, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, keys: newKeys(o.Key), seen: make([]atomic.Uint64, seenSlots), macs: map[digest]struct{}{}}
+	e := &Engine{o: o, keys: newKeys(o.Key), seen: make([]atomic.Uint64, seenSets*seenWays)}
 	e.index.Store(newIndex(e.keys, firstCapacity))
 	return e, nil
 }
@@ -97,7 +100,7 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return Stats{Patterns: len(e.records), MaxPatterns: e.o.MaxValues, Refused: e.refused.Load()}
+	return Stats{Patterns: e.index.Load().count, MaxPatterns: e.o.MaxValues, Refused: e.refused.Load()}
 }
 
 // Scope is an Engine as one session sees it: its placeholders are stable within the session and mean nothing outside.
@@ -119,11 +122,26 @@ func (e *Engine) Scope(session access.SessionID) *Scope {
 
 // wasSeen reports whether Learn has dealt with the value of this digest, and markSeen says so.
 func (e *Engine) wasSeen(d *digest) bool {
-	slot, v := seenSlot(d)
-	return e.seen[slot].Load() == v
+	set, v, _ := e.seenSet(d)
+	for i := range set {
+		if set[i].Load() == v {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Engine) markSeen(d *digest) {
-	slot, v := seenSlot(d)
-	e.seen[slot].Store(v)
+	set, v, way := e.seenSet(d)
+	for i := range set {
+		if set[i].CompareAndSwap(0, v) {
+			return
+		}
+	}
+	set[way].Store(v)
+}
+
+func (e *Engine) seenSet(d *digest) (set []atomic.Uint64, v uint64, way int) {
+	n := binary.LittleEndian.Uint64(d[:])
+	return e.seen[n%seenSets*seenWays:][:seenWays], binary.LittleEndian.Uint64(d[8:]) | 1, int(n >> 62)
 }

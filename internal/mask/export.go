@@ -28,7 +28,8 @@ func (e *Engine) Export() ([]byte, error) {
 		return nil, err
 	}
 	e.mu.Lock()
-	records := e.records
+	x := e.index.Load()
+	records := x.records[:x.count]
 	e.mu.Unlock()
 	var body bytes.Buffer
 	if err := binary.Write(&body, binary.LittleEndian, records); err != nil {

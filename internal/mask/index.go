@@ -4,26 +4,35 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"math/bits"
 	"sync/atomic"
 )
 
 const (
 	// windowBytes is how many characters the filter looks at, at each position of a stream.
 	windowBytes = 8
-	// shortBytes is from how many characters on the start of a value is noticed at all; see stream.flush.
+	// shortBytes is from how many characters on the start of a value is noticed at all; see TextWriter.
 	shortBytes = 4
 	// maxPattern is the longest pattern; a longer value is kept as several, of pieceBytes and the rest.
 	maxPattern = 512
 	pieceBytes = 256
-	levels     = 6 // prefixes of 8, 16, … 256 bytes
 	// maxForms is in how many ways eight characters of a pattern's start may be written: raw, hexadecimal in both
 	// cases, and base64 at three alignments in two alphabets.
 	maxForms      = 9
 	firstCapacity = 1024
 	// filterBits is the filter's size per pattern, up to maxFilterBits in all.
 	filterBits    = 512
-	maxFilterBits = 1 << 24
+	maxFilterBits = 1 << 25
 )
+
+// levels are the lengths of the starts by which a pattern is followed; levels[i+1]-1 is the longest that ends at
+// level i.
+var levels = [...]int{windowBytes, 32, 128, maxPattern + 1}
+
+const lastLevel = len(levels) - 2
+
+// grain is how many lengths share a bit of a node's sizes, as a shift.
+var grain = [...]uint{0, 1, 3}
 
 // record is all that is kept of one pattern.
 type record struct {
@@ -31,9 +40,18 @@ type record struct {
 	Size    uint16
 	More    bool // a further piece of a longer value
 	Forms   uint8
-	Tags    [levels]uint32
+	Tags    [lastLevel + 1]uint32
 	Windows [maxForms]uint32
 	Shorts  [maxForms]uint32
+}
+
+// level is where a pattern of size bytes ends.
+func level(size int) int {
+	l := 0
+	for size >= levels[l+1] {
+		l++
+	}
+	return l
 }
 
 // firstOwn is, for a value with 0, 1 or 2 bytes before it in its triple, the first base64 character that depends on
@@ -58,22 +76,29 @@ func forms(v []byte) (out [maxForms]form, n int) {
 		out[n] = f
 		n++
 	}
-	add(v[:8])
+	add(v[:windowBytes])
 	var buf [12]byte
-	add(hex.AppendEncode(buf[:0], v[:4]))
-	for i, c := range buf[:8] {
+	add(hex.AppendEncode(buf[:0], v[:windowBytes/2]))
+	for i, c := range buf[:windowBytes] {
 		if c >= 'a' {
 			buf[i] = c - 'a' + 'A'
 		}
 	}
-	add(buf[:8])
+	add(buf[:windowBytes])
 	var in [10]byte
-	copy(in[2:], v[:8])
+	copy(in[2:], v[:windowBytes])
 	for phase, first := range firstOwn {
-		for _, enc := range [2]*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-			text := enc.AppendEncode(buf[:0], in[2-phase:][:[3]int{6, 9, 9}[phase]])
-			add(text[first:][:windowBytes])
+		text := base64.StdEncoding.AppendEncode(buf[:0], in[2-phase:][:[3]int{6, 9, 9}[phase]])[first:][:windowBytes]
+		add(text)
+		for i, c := range text {
+			switch c {
+			case '+':
+				text[i] = '-'
+			case '/':
+				text[i] = '_'
+			}
 		}
+		add(text)
 	}
 	return out, n
 }
@@ -83,8 +108,8 @@ func (k *keys) newRecord(v []byte, more bool, buf *[keyBytes + maxPattern]byte) 
 	r := record{Size: uint16(len(v)), More: more}
 	r.MAC = k.digestOf(append(buf[:keyBytes], v...))
 	r.Tags[0] = k.tag8(binary.LittleEndian.Uint64(v))
-	for level := 1; level < levels && windowBytes<<level <= len(v); level++ {
-		r.Tags[level] = k.prefixTag(buf[:], windowBytes<<level)
+	for l := 1; l <= lastLevel && levels[l] <= len(v); l++ {
+		r.Tags[l] = k.prefixTag(buf[:], levels[l])
 	}
 	texts, n := forms(v)
 	r.Forms = uint8(n)
@@ -101,121 +126,112 @@ func (k *keys) prefixTag(keyed []byte, n int) uint32 {
 	return binary.LittleEndian.Uint32(d[4:])
 }
 
-// index finds patterns by how they begin. Readers need no lock: additions go in by atomic stores, nodes first, then
-// the filter bits that lead to them; nothing is ever taken out. When it is full it is replaced by a larger one.
+// index finds patterns by how they begin. Readers need no lock: what is added goes in by atomic stores, in the order
+// in which readers come from one to the other backwards; nothing is ever taken out. When it is full it is replaced by
+// a larger one. It holds no pointers, so that the collector has nothing to do for it.
 type index struct {
-	keys     *keys
-	capacity int
-	shift    uint            // 32 - log2(bits)
-	filter   []atomic.Uint64 // windows of eight characters
-	check    []atomic.Uint64 // the same by another hash, asked when filter says yes
-	short    []atomic.Uint64 // the first four characters, two bits each
-	nodes    []atomic.Pointer[node]
+	keys    *keys
+	shift   uint            // 32 - log2(words of filter)
+	filter  []atomic.Uint64 // windows of eight characters: two bits in one word
+	short   []atomic.Uint64 // the first four characters, likewise
+	nodes   []node
+	macs    []atomic.Uint32 // record number + 1, by mac
+	records []record
+	count   int // of records; for who adds
 }
 
-// node is the start, of 8, 16, 32 … bytes, that some patterns share.
+// node is the start, as long as a level, that some patterns share.
 type node struct {
-	key  uint64
-	ends atomic.Pointer[[]ending] // patterns that end before the next level, by length
-	next atomic.Bool              // some patterns reach the next level
+	key atomic.Uint64
+	// sizes has a bit for each length (see grain) at which one of the patterns ends before the next level, and goesOn
+	// where one does not.
+	sizes atomic.Uint64
 }
 
-type ending struct {
-	mac  digest
-	size uint16
-	more bool
-}
+const goesOn = 1 << 63
 
 func newIndex(k *keys, capacity int) *index {
-	bits := min(capacity*filterBits, maxFilterBits)
-	log := uint(0)
-	for 1<<log < bits {
-		log++
-	}
-	words := 1 << log / 64
-	slots := 16
-	for slots < capacity*8 {
-		slots *= 2
-	}
+	words := min(capacity*filterBits, maxFilterBits) / 64
 	return &index{
-		keys: k, capacity: capacity, shift: 32 - log,
-		filter: make([]atomic.Uint64, words), check: make([]atomic.Uint64, words), short: make([]atomic.Uint64, words),
-		nodes: make([]atomic.Pointer[node], slots),
+		keys: k, shift: 32 - uint(bits.TrailingZeros(uint(words))),
+		filter: make([]atomic.Uint64, words), short: make([]atomic.Uint64, words),
+		nodes: make([]node, capacity*8), macs: make([]atomic.Uint32, capacity*2), records: make([]record, capacity),
 	}
 }
 
-// second spreads a window's hash again.
-func second(h uint32) uint32 {
+// spread mixes a hash.
+func spread(h uint32) uint32 {
 	h ^= h >> 15
 	h *= 0x2c1b3c6d
 	return h ^ h>>13
 }
 
-func set(bits []atomic.Uint64, i uint32) {
-	bits[i>>6].Or(1 << (i & 63))
-}
-
-func has(bits []atomic.Uint64, i uint32) bool {
-	return bits[i>>6].Load()>>(i&63)&1 != 0
-}
+// bitsOf are the two bits of a window's hash in its word.
+func bitsOf(h uint32) uint64 { return 1<<(h&63) | 1<<(h>>6&63) }
 
 func nodeKey(level int, tag uint32) uint64 { return uint64(level+1)<<32 | uint64(tag) }
 
-// find gives the node of a start, nil where no pattern begins so.
+// find gives the node of a start; nil where no pattern begins so.
 func (x *index) find(level int, tag uint32) *node {
-	key := nodeKey(level, tag)
-	mask := uint32(len(x.nodes) - 1)
-	for i := second(tag + uint32(level)); ; i++ {
-		n := x.nodes[i&mask].Load()
-		if n == nil || n.key == key {
+	key, mask := nodeKey(level, tag), uint32(len(x.nodes)-1)
+	for i := spread(tag + uint32(level)); ; i++ {
+		n := &x.nodes[i&mask]
+		switch n.key.Load() {
+		case key:
+			return n
+		case 0:
+			return nil
+		}
+	}
+}
+
+// grow gives the node of a start, new if need be. One caller at a time.
+func (x *index) grow(level int, tag uint32) *node {
+	key, mask := nodeKey(level, tag), uint32(len(x.nodes)-1)
+	for i := spread(tag + uint32(level)); ; i++ {
+		n := &x.nodes[i&mask]
+		switch n.key.Load() {
+		case 0:
+			n.key.Store(key)
+			return n
+		case key:
 			return n
 		}
 	}
 }
 
-// node gives the node of a start, making it if need be. One caller at a time.
-func (x *index) node(level int, tag uint32) *node {
-	key := nodeKey(level, tag)
-	mask := uint32(len(x.nodes) - 1)
-	for i := second(tag + uint32(level)); ; i++ {
-		n := x.nodes[i&mask].Load()
-		if n == nil {
-			n = &node{key: key}
-			x.nodes[i&mask].Store(n)
-			return n
+// byMAC gives the record of a whole pattern, or nil.
+func (x *index) byMAC(d *digest) *record {
+	mask := uint32(len(x.macs) - 1)
+	for i := binary.LittleEndian.Uint32(d[8:]); ; i++ {
+		n := x.macs[i&mask].Load()
+		if n == 0 {
+			return nil
 		}
-		if n.key == key {
-			return n
+		if r := &x.records[n-1]; r.MAC == *d {
+			return r
 		}
 	}
 }
 
-// add puts in one pattern. One caller at a time.
+// add puts in one pattern that is not there. One caller at a time; there must be room.
 func (x *index) add(r *record) {
-	last := 0
-	for last+1 < levels && windowBytes<<(last+1) <= int(r.Size) {
-		last++
+	x.records[x.count] = *r
+	x.count++
+	mask := uint32(len(x.macs) - 1)
+	i := binary.LittleEndian.Uint32(r.MAC[8:])
+	for x.macs[i&mask].Load() != 0 {
+		i++
 	}
-	n := x.node(last, r.Tags[last])
-	ends := []ending{}
-	if old := n.ends.Load(); old != nil {
-		ends = append(ends, *old...)
-	}
-	at := len(ends)
-	for at > 0 && ends[at-1].size > r.Size {
-		at--
-	}
-	ends = append(ends[:at], append([]ending{{r.MAC, r.Size, r.More}}, ends[at:]...)...)
-	n.ends.Store(&ends)
-	for level := last - 1; level >= 0; level-- {
-		x.node(level, r.Tags[level]).next.Store(true)
+	x.macs[i&mask].Store(uint32(x.count))
+	last := level(int(r.Size))
+	x.grow(last, r.Tags[last]).sizes.Or(1 << (uint(int(r.Size)-levels[last]) >> grain[last]))
+	for l := last - 1; l >= 0; l-- {
+		x.grow(l, r.Tags[l]).sizes.Or(goesOn)
 	}
 	for i := range r.Forms {
-		h := r.Windows[i]
-		set(x.short, r.Shorts[i]>>x.shift)
-		set(x.short, second(r.Shorts[i])>>x.shift)
-		set(x.check, second(h)>>x.shift)
-		set(x.filter, h>>x.shift)
+		x.short[r.Shorts[i]>>x.shift].Or(bitsOf(r.Shorts[i]))
+		x.filter[r.Windows[i]>>x.shift].Or(bitsOf(r.Windows[i]))
 	}
 }
 
@@ -224,8 +240,8 @@ func (x *index) next(b []byte, i int) int {
 	k, filter, shift := x.keys.window, x.filter, x.shift&31
 	for ; i+windowBytes <= len(b); i++ {
 		h := uint32(binary.LittleEndian.Uint64(b[i:]) * k >> 32)
-		at := h >> shift
-		if filter[at>>6].Load()>>(at&63)&1 != 0 && has(x.check, second(h)>>shift) {
+		w := filter[h>>shift].Load()
+		if w>>(h&63)&(w>>(h>>6&63))&1 != 0 {
 			return i
 		}
 	}
@@ -235,5 +251,6 @@ func (x *index) next(b []byte, i int) int {
 // mayStart reports whether the four bytes of b may begin a pattern.
 func (x *index) mayStart(b []byte) bool {
 	h := x.keys.shortHash(binary.LittleEndian.Uint32(b))
-	return has(x.short, h>>x.shift) && has(x.short, second(h)>>x.shift)
+	w := bitsOf(h)
+	return x.short[h>>x.shift].Load()&w == w
 }

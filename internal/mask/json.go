@@ -77,15 +77,15 @@ func (w *JSONWriter) take(b []byte) int {
 	}
 	taken := len(w.carry) - old
 	w.carry = w.carry[:copy(w.carry, w.carry[used:])]
-	if limit := w.p.s.e.o.MaxTokenBytes; len(w.carry) > limit && w.err == nil {
-		w.fail(fmt.Sprintf("key or number longer than %d bytes (MaxTokenBytes)", limit), 0)
+	if len(w.carry) > w.p.s.e.o.MaxTokenBytes && w.err == nil {
+		w.fail(badToken, 0)
 	}
 	return taken
 }
 
 func (w *JSONWriter) parse(b []byte, last bool) int {
 	used, why := w.p.parse(b, last)
-	if why != "" {
+	if why != fine {
 		w.fail(why, used)
 		return 0
 	}
@@ -95,9 +95,9 @@ func (w *JSONWriter) parse(b []byte, last bool) int {
 	return used
 }
 
-func (w *JSONWriter) fail(why string, at int) {
+func (w *JSONWriter) fail(why problem, at int) {
 	if w.err == nil {
-		w.err = &SyntaxError{Offset: w.offset + int64(at), Why: why}
+		w.err = &SyntaxError{Offset: w.offset + int64(at), Why: problems[why]}
 	}
 }
 
@@ -122,7 +122,7 @@ func (w *JSONWriter) Close() error {
 	if w.err == nil {
 		used := w.parse(w.carry, true)
 		if w.err == nil && (used < len(w.carry) || !w.p.between()) {
-			w.fail("the document ends too early", len(w.carry))
+			w.fail(endsEarly, len(w.carry))
 		}
 	}
 	err := w.deliver()

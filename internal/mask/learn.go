@@ -27,22 +27,19 @@ func (e *Engine) Learn(value []byte) {
 	if e.wasSeen(&d) {
 		return
 	}
-	if l.whole(value) {
-		e.markSeen(&d)
-	}
+	l.whole(value)
+	e.markSeen(&d)
 }
 
 // learner cuts values into patterns. It has room for what it needs and is used again.
 type learner struct {
-	e      *Engine
-	keyed  []byte
-	buf    [keyBytes + maxPattern]byte
-	failed bool
+	e     *Engine
+	keyed []byte
+	buf   [keyBytes + maxPattern]byte
 }
 
 func (e *Engine) learner() *learner {
 	if l, ok := e.parts.Get().(*learner); ok {
-		l.failed = false
 		return l
 	}
 	return &learner{e: e, keyed: make([]byte, keyBytes, keyBytes+1024)}
@@ -54,19 +51,32 @@ func (e *Engine) putLearner(l *learner) {
 	e.parts.Put(l)
 }
 
-// whole learns a value that is at hand in one piece. It reports whether all of it is known now.
-func (l *learner) whole(value []byte) bool {
+// whole learns a value that is at hand in one piece.
+func (l *learner) whole(value []byte) {
 	value = bytes.TrimSpace(value)
 	l.pieces(value)
-	if bytes.IndexByte(value, '\n') >= 0 {
-		for line := range bytes.SplitSeq(value, []byte{'\n'}) {
+	if len(value) <= wholeBytes && isText(value) {
+		l.lines(value)
+		l.inside(value, 0)
+	}
+}
+
+// isText reports whether it makes sense to look for lines and words in v.
+func isText(v []byte) bool {
+	for i := plainRun(v, 0); i < len(v); i = plainRun(v, i+1) {
+		if v[i] < 0x20 && !isSpace(v[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *learner) lines(v []byte) {
+	if bytes.IndexByte(v, '\n') >= 0 {
+		for line := range bytes.SplitSeq(v, []byte{'\n'}) {
 			l.line(line)
 		}
 	}
-	if len(value) <= wholeBytes {
-		l.inside(value, 0)
-	}
-	return !l.failed
 }
 
 // pieces learns a value without looking inside it.
@@ -101,33 +111,28 @@ func (l *learner) pattern(v []byte, more bool) {
 	r := e.keys.newRecord(v, more, &l.buf)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.add(&r) {
-		l.failed = true
-	}
+	e.add(&r)
 }
 
-// add puts a record in, reporting whether it is there now. The caller holds mu.
-func (e *Engine) add(r *record) bool {
-	if _, ok := e.macs[r.MAC]; ok {
-		return true
-	}
-	if len(e.records) >= e.o.MaxValues {
-		e.refused.Add(1)
-		return false
-	}
-	e.macs[r.MAC] = struct{}{}
-	e.records = append(e.records, *r)
+// add puts a record in, where there is room. The caller holds mu.
+func (e *Engine) add(r *record) {
 	x := e.index.Load()
-	if len(e.records) <= x.capacity {
-		x.add(r)
-		return true
+	if x.byMAC(&r.MAC) != nil {
+		return
 	}
-	x = newIndex(e.keys, x.capacity*4)
-	for i := range e.records {
-		x.add(&e.records[i])
+	if x.count >= e.o.MaxValues {
+		e.refused.Add(1)
+		return
 	}
+	if x.count == len(x.records) {
+		grown := newIndex(e.keys, 4*len(x.records))
+		for i := range x.records {
+			grown.add(&x.records[i])
+		}
+		x = grown
+	}
+	x.add(r)
 	e.index.Store(x)
-	return true
 }
 
 // inside learns what is plainly a secret inside a value.
@@ -169,11 +174,7 @@ func (l *learner) document(key string, v any, depth int) {
 func (l *learner) named(v []byte, depth int) {
 	v = bytes.TrimSpace(v)
 	l.pieces(v)
-	if bytes.IndexByte(v, '\n') >= 0 {
-		for line := range bytes.SplitSeq(v, []byte{'\n'}) {
-			l.line(line)
-		}
-	}
+	l.lines(v)
 	// A registry's auth is the base64 of user:password.
 	if plain, err := base64.StdEncoding.DecodeString(string(v)); err == nil {
 		if _, password, ok := bytes.Cut(plain, []byte{':'}); ok {
@@ -264,6 +265,7 @@ type passing struct {
 	piece []byte
 	line  []byte
 	lines bool // a line end was met
+	other bool // so was what is not text
 	more  bool
 	start bool // something other than white space was met
 }
@@ -295,6 +297,10 @@ func (p *passing) chunk(b []byte) {
 		p.l.pattern(p.piece[:pieceBytes], p.more)
 		p.more = true
 		p.piece = append(p.piece[:0], p.piece[pieceBytes:]...)
+	}
+	if p.other = p.other || !isText(b); p.other {
+		p.lines, p.line = false, p.line[:0]
+		return
 	}
 	for line := range bytes.SplitAfterSeq(b, []byte{'\n'}) {
 		p.line = append(p.line, line...)

@@ -3,6 +3,7 @@ package mask
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 )
 
 // span is a known value found: bytes to replace.
@@ -111,47 +112,53 @@ func (m *matcher) cut(d *decoder, last bool) verdict {
 
 // follow goes on from the node of the first eight bytes.
 func (m *matcher) follow(d *decoder, n *node, last bool) (best span, result verdict) {
-	dec := m.keyed[keyBytes:]
 	have := windowBytes
 	start := *d
-	for level := 0; n != nil; level++ {
-		want := min(windowBytes<<(level+1), maxPattern)
-		if !n.next.Load() {
-			want = 0
+	for l := 0; ; l++ {
+		sizes := n.sizes.Load()
+		want := levels[l] + (bits.Len64(sizes&^goesOn) << grain[l]) - 1 // the longest that may end here
+		if sizes&goesOn != 0 {
+			want = levels[l+1]
 		}
-		var ends []ending
-		if p := n.ends.Load(); p != nil {
-			ends = *p
-			want = max(want, int(ends[len(ends)-1].size))
-		}
-		for have < want {
+		for want = min(want, maxPattern); have < want; have++ {
 			c, ok := d.byte()
 			if !ok {
 				result = max(result, m.cut(d, last))
 				break
 			}
-			dec[have], m.ends[have] = c, d.pos
-			have++
+			m.keyed[keyBytes+have], m.ends[have] = c, d.pos
 		}
-		for _, e := range ends {
-			if int(e.size) > have {
-				break
-			}
-			if sum := m.x.keys.digestOf(m.keyed[:keyBytes+int(e.size)]); sum == e.mac && m.ends[e.size-1] > best.end {
-				best = span{end: m.ends[e.size-1], more: e.more, sum: sum}
-			}
+		if r := m.longest(l, sizes, have); r != nil {
+			best = span{end: m.ends[r.Size-1], more: r.More, sum: r.MAC}
 		}
-		next := windowBytes << (level + 1)
-		if level+1 >= levels || have < next || !n.next.Load() {
+		if sizes&goesOn == 0 || l == lastLevel || have < levels[l+1] {
 			break
 		}
-		n = m.x.find(level+1, m.x.keys.prefixTag(m.keyed[:], next))
+		if n = m.x.find(l+1, m.x.keys.prefixTag(m.keyed[:], levels[l+1])); n == nil {
+			break
+		}
 	}
 	if best.end > 0 && d.coding >= base64At0 {
 		start.closeAfter(&best)
 		result = max(result, m.cut(&start, last))
 	}
 	return best, result
+}
+
+// longest gives the longest pattern that ends at level l, at one of sizes, within the bytes that are there.
+func (m *matcher) longest(l int, sizes uint64, have int) *record {
+	for sizes &^= goesOn; sizes != 0; {
+		bit := bits.Len64(sizes) - 1
+		sizes &^= 1 << bit
+		low := levels[l] + bit<<grain[l]
+		for size := min(have, low+1<<grain[l]-1, maxPattern, levels[l+1]-1); size >= low; size-- {
+			sum := m.x.keys.digestOf(m.keyed[:keyBytes+size])
+			if r := m.x.byMAC(&sum); r != nil {
+				return r
+			}
+		}
+	}
+	return nil
 }
 
 // closeAfter stretches a base64 match to the end of the last quad that it touches.

@@ -7,10 +7,10 @@ const (
 	wantDocument want = iota // between documents
 	wantValue
 	wantElementOrEnd
-	wantKey
-	wantKeyOrEnd
 	wantColon
 	wantCommaOrEnd
+	wantKey
+	wantKeyOrEnd
 )
 
 // frame is an open object or array.
@@ -65,7 +65,7 @@ func (s *Scope) newParser(shape *Shape, known bool) *parser {
 	if shape != nil {
 		p.root = shape.root
 	}
-	p.want, p.stack, p.inside = wantDocument, p.stack[:0], false
+	p.want, p.at, p.stack, p.inside = wantDocument, p.root, p.stack[:0], false
 	p.out, p.masked, p.splices, p.skipped = p.out[:0], 0, nil, false
 	return p
 }
@@ -99,36 +99,43 @@ func (p *parser) free() {
 func (p *parser) between() bool { return p.want == wantDocument && !p.inside }
 
 // parse reads b, which follows what was read before, and gives how much of it was read: what is left is an unfinished
-// token. last says that nothing follows. why is empty, or says what is wrong at the position given.
-func (p *parser) parse(b []byte, last bool) (i int, why string) {
+// token. last says that nothing follows. Where there is a problem, the position is its.
+//
+// This is the loop that all the bytes pass through. A key or a string that is nothing but plain characters, in a place
+// where nothing is masked, is dealt with here.
+func (p *parser) parse(b []byte, last bool) (i int, why problem) {
 	p.from = 0
 	if p.inside {
-		if i, why = p.resume(b); why != "" || p.inside {
+		if i, why = p.resume(b); why != fine || p.inside {
 			return i, why
 		}
 	}
-	for {
-		for i < len(b) && isSpace(b[i]) {
-			i++
-		}
-		if i == len(b) {
-			break
-		}
+	for i < len(b) {
 		next := i
-		switch p.want {
-		case wantValue, wantDocument, wantElementOrEnd:
-			next, why = p.value(b, i, last)
-		case wantKey, wantKeyOrEnd:
+		switch c := b[i]; {
+		case isSpace(c):
+			i++
+			continue
+		case p.want == wantCommaOrEnd:
+			next, why = p.comma(c, i)
+		case p.want >= wantKey:
 			next, why = p.key(b, i)
-		case wantColon:
-			if b[i] != ':' {
-				return i, "want a colon"
+		case p.want == wantColon:
+			if c != ':' {
+				return i, wantedColon
 			}
 			next, p.want = i+1, wantValue
-		case wantCommaOrEnd:
-			next, why = p.comma(b, i)
+		case c == '"' && p.at == nil && !p.known:
+			if next = plainRun(b, i+1); next < len(b) && b[next] == '"' {
+				next++
+				p.done()
+				break
+			}
+			next, why = p.text(b, i)
+		default:
+			next, why = p.value(b, i, last)
 		}
-		if why != "" {
+		if why != fine {
 			return next, why
 		}
 		if next == i {
@@ -136,11 +143,11 @@ func (p *parser) parse(b []byte, last bool) (i int, why string) {
 		}
 		i = next
 		if p.inside {
-			return i, ""
+			return i, fine
 		}
 	}
 	p.keep(b, i)
-	return i, ""
+	return i, fine
 }
 
 // keep passes on what stands before position i.
@@ -163,9 +170,9 @@ func (p *parser) replace(b []byte, start, end int, text []byte) {
 	p.masked++
 }
 
-func (p *parser) comma(b []byte, i int) (int, string) {
-	top := p.stack[len(p.stack)-1]
-	switch c := b[i]; {
+func (p *parser) comma(c byte, i int) (int, problem) {
+	top := &p.stack[len(p.stack)-1]
+	switch {
 	case c == ',' && top.object:
 		p.want = wantKey
 	case c == ',':
@@ -173,62 +180,56 @@ func (p *parser) comma(b []byte, i int) (int, string) {
 	case c == '}' && top.object, c == ']' && !top.object:
 		p.pop()
 	default:
-		return i, "want a comma or the end of the object or array"
+		return i, wantedComma
 	}
-	return i + 1, ""
+	return i + 1, fine
 }
 
 func (p *parser) pop() {
 	p.stack = p.stack[:len(p.stack)-1]
-	p.want = wantCommaOrEnd
-	if len(p.stack) == 0 {
-		p.want = wantDocument
-	}
+	p.done()
 }
 
-func (p *parser) push(object bool) string {
+func (p *parser) push(object bool) problem {
 	if len(p.stack) >= p.s.e.o.MaxDepth {
-		return "nested too deeply (MaxDepth)"
+		return badDepth
 	}
-	at := p.at
-	if p.want == wantDocument {
-		at = p.root
-	}
-	p.stack = append(p.stack, frame{at, object})
+	p.stack = append(p.stack, frame{p.at, object})
 	if object {
 		p.want = wantKeyOrEnd
 	} else {
-		p.want, p.at = wantElementOrEnd, at.element()
+		p.want, p.at = wantElementOrEnd, p.at.element()
 	}
-	return ""
+	return fine
 }
 
 // key reads a key and, as a rule, the colon after it.
-func (p *parser) key(b []byte, i int) (int, string) {
-	if b[i] == '}' && p.want == wantKeyOrEnd {
-		p.pop()
-		return i + 1, ""
-	}
+func (p *parser) key(b []byte, i int) (int, problem) {
 	if b[i] != '"' {
-		return i, "want a key"
+		if b[i] == '}' && p.want == wantKeyOrEnd {
+			p.pop()
+			return i + 1, fine
+		}
+		return i, wantedKey
 	}
-	end, closed, escaped, bad := content(b, i+1)
-	if bad != "" {
-		return end, bad
-	}
-	if !closed {
-		return i, ""
+	end, escaped := plainRun(b, i+1), false
+	if end == len(b) || b[end] != '"' {
+		var closed bool
+		var bad problem
+		if end, closed, escaped, bad = content(b, end); bad != fine {
+			return end, bad
+		}
+		if !closed {
+			return i, fine
+		}
 	}
 	text := b[i+1 : end]
-	if at := p.stack[len(p.stack)-1].at; at == nil {
-		p.at = nil
-	} else {
+	if p.at = p.stack[len(p.stack)-1].at; p.at != nil {
 		if escaped {
 			p.plain = unescape(p.plain[:0], text)
-			p.at = at.child(p.plain)
-		} else {
-			p.at = at.child(text)
+			text = p.plain
 		}
+		p.at = p.at.child(text)
 	}
 	if p.known {
 		p.search(b, i+1, end)
@@ -238,11 +239,11 @@ func (p *parser) key(b []byte, i int) (int, string) {
 		end++
 		p.want = wantValue
 	}
-	return end, ""
+	return end, fine
 }
 
 // value reads a value, or the beginning of one.
-func (p *parser) value(b []byte, i int, last bool) (int, string) {
+func (p *parser) value(b []byte, i int, last bool) (int, problem) {
 	switch c := b[i]; {
 	case c == '"':
 		return p.text(b, i)
@@ -250,55 +251,52 @@ func (p *parser) value(b []byte, i int, last bool) (int, string) {
 		return i + 1, p.push(c == '{')
 	case c == ']' && p.want == wantElementOrEnd:
 		p.pop()
-		return i + 1, ""
+		return i + 1, fine
 	case c == '-' || c >= '0' && c <= '9':
 		end, ok := number(b, i)
 		if end == len(b) && !last {
-			return i, ""
+			return i, fine
 		}
 		if !ok {
-			return end, "not a number"
+			return end, badNumber
 		}
 		p.number(b, i, end)
 		p.done()
-		return end, ""
-	default:
-		word := literal(c)
-		n := min(len(word), len(b)-i)
-		if word == "" || string(b[i:i+n]) != word[:n] {
-			return i, "want a value"
-		}
-		if n < len(word) {
-			return i, ""
-		}
-		if p.action() != nil && c != 'n' {
-			p.plain = append(append(append(p.plain[:0], '"'), p.s.textOf(&p.face, p.digest(b[i:i+n]))...), '"')
-			p.replace(b, i, i+n, p.plain)
-		}
-		p.done()
-		return i + n, ""
+		return end, fine
 	}
+	return p.word(b, i)
 }
 
-func (p *parser) action() *action {
-	if p.want == wantDocument {
-		return p.root.action()
+// word reads true, false or null.
+func (p *parser) word(b []byte, i int) (int, problem) {
+	word := literal(b[i])
+	n := min(len(word), len(b)-i)
+	if word == "" || string(b[i:i+n]) != word[:n] {
+		return i, wantedValue
 	}
-	return p.at.action()
+	if n < len(word) {
+		return i, fine
+	}
+	if p.at.action() != nil && word != "null" {
+		p.plain = append(append(append(p.plain[:0], '"'), p.s.textOf(&p.face, p.digest(b[i:i+n]))...), '"')
+		p.replace(b, i, i+n, p.plain)
+	}
+	p.done()
+	return i + n, fine
 }
 
 // done notes the end of a value.
 func (p *parser) done() {
 	p.want = wantCommaOrEnd
 	if len(p.stack) == 0 {
-		p.want = wantDocument
+		p.want, p.at = wantDocument, p.root
 	}
 }
 
 // number masks a number by one of its own kind.
 func (p *parser) number(b []byte, start, end int) {
 	text := b[start:end]
-	if p.action() == nil {
+	if p.at.action() == nil {
 		if _, found := p.lookUp(text); !found {
 			return
 		}
@@ -307,25 +305,46 @@ func (p *parser) number(b []byte, start, end int) {
 }
 
 // text reads a string value, or as much of it as there is.
-func (p *parser) text(b []byte, i int) (int, string) {
+func (p *parser) text(b []byte, i int) (int, problem) {
+	a := p.at.action()
+	if a != nil && a.encoding == Base64 {
+		if end := p.quick(b, i+1); end > 0 {
+			p.done()
+			return end + 1, fine
+		}
+	}
 	end, closed, escaped, bad := content(b, i+1)
-	if bad != "" {
-		return end, bad
-	}
-	a := p.action()
-	if !closed && p.splices != nil {
-		return end, "the document ends too early"
-	}
-	if !closed {
-		p.begin(b, i+1, end, escaped, a)
-		return end, ""
-	}
 	switch {
+	case bad != fine:
+		return end, bad
+	case !closed && p.splices != nil:
+		return end, endsEarly
+	case !closed:
+		p.begin(b, i+1, end, a)
+		return end, fine
 	case a != nil:
 		p.hide(b, i+1, end, escaped, a)
 	case p.known:
 		p.search(b, i+1, end)
 	}
 	p.done()
-	return end + 1, ""
+	return end + 1, fine
+}
+
+// quick masks the base64 that begins at start, if all of it is here and it is as base64 should be: then decoding it
+// has checked it too. It gives the end; 0 where the slow way must be taken.
+func (p *parser) quick(b []byte, start int) int {
+	src := b[start:min(len(b), start+wholeBytes+1)]
+	var read int
+	p.keyed, read = decodeBase64Run(p.keyed[:keyBytes], src)
+	end := plainRun(src, read)
+	if end == len(src) || src[end] != '"' || end == 0 {
+		return 0
+	}
+	var ok bool
+	if p.keyed, ok = decodeBase64(p.keyed, src[read:end]); !ok || len(p.keyed) == keyBytes {
+		return 0
+	}
+	p.replace(b, start, start+end, p.s.base64Of(&p.face, p.learnKeyed()))
+	return start + end
 }

@@ -22,10 +22,6 @@ const (
 	base32Digits = "abcdefghijklmnopqrstuvwxyz234567"
 )
 
-func seenSlot(d *digest) (uint64, uint64) {
-	return binary.LittleEndian.Uint64(d[:]) % seenSlots, binary.LittleEndian.Uint64(d[8:]) | 1
-}
-
 // face is room to make a placeholder in without allocating.
 type face struct {
 	in, out [16]byte

@@ -24,9 +24,8 @@ func (p *parser) learnKeyed() digest {
 	d := e.keys.digestOf(p.keyed)
 	if !e.wasSeen(&d) {
 		l := e.learner()
-		if l.whole(p.keyed[keyBytes:]) {
-			e.markSeen(&d)
-		}
+		l.whole(p.keyed[keyBytes:])
+		e.markSeen(&d)
 		e.putLearner(l)
 	}
 	return d
@@ -86,7 +85,7 @@ func (p *parser) nested(text []byte, shape *Shape) (list []splice, masked int64,
 	defer q.free()
 	q.splices = &list
 	used, why := q.parse(text, true)
-	return list, q.masked, why == "" && used == len(text) && q.between()
+	return list, q.masked, why == fine && used == len(text) && q.between()
 }
 
 // spliceString appends the string content raw, in which list replaces parts of the text that raw stands for.
@@ -235,7 +234,7 @@ func (s *secret) drop() {
 }
 
 // begin starts on a string that goes on after b.
-func (p *parser) begin(b []byte, start, end int, escaped bool, a *action) {
+func (p *parser) begin(b []byte, start, end int, a *action) {
 	p.inside = true
 	p.keep(b, start)
 	switch {
@@ -263,14 +262,14 @@ func (p *parser) proceed(b []byte, end int) {
 }
 
 // resume goes on with the string that the last piece ended in.
-func (p *parser) resume(b []byte) (int, string) {
+func (p *parser) resume(b []byte) (int, problem) {
 	end, closed, _, bad := content(b, 0)
-	if bad != "" {
+	if bad != fine {
 		return end, bad
 	}
 	p.proceed(b, end)
 	if !closed {
-		return end, ""
+		return end, fine
 	}
 	switch {
 	case p.secret != nil:
@@ -283,7 +282,7 @@ func (p *parser) resume(b []byte) (int, string) {
 	}
 	p.inside, p.skipped = false, false
 	p.done()
-	return end + 1, ""
+	return end + 1, fine
 }
 
 func (p *parser) ownStream() *stream {

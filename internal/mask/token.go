@@ -6,6 +6,40 @@ import (
 	"unicode/utf8"
 )
 
+// problem is what is wrong with input.
+type problem uint8
+
+const (
+	fine problem = iota
+	badEscape
+	badControl
+	badUTF8
+	badNumber
+	badDepth
+	badToken
+	wantedKey
+	wantedColon
+	wantedComma
+	wantedValue
+	wantedEnd
+	endsEarly
+)
+
+var problems = [...]string{
+	badEscape:   "no such escape, or half of a surrogate pair",
+	badControl:  "control character in string",
+	badUTF8:     "not UTF-8",
+	badNumber:   "not a number",
+	badDepth:    "nested too deeply (MaxDepth)",
+	badToken:    "key or number too long (MaxTokenBytes)",
+	wantedKey:   "want a key",
+	wantedColon: "want a colon",
+	wantedComma: "want a comma, or the end of the object or array",
+	wantedValue: "want a value",
+	wantedEnd:   "want the end",
+	endsEarly:   "the document ends too early",
+}
+
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
@@ -31,34 +65,34 @@ func plainRun(b []byte, i int) int {
 
 // content reads on in a JSON string from position i and gives where it stopped: at the closing quote (closed), before
 // an escape or rune that the end of b cuts, or before what is not allowed there (bad is set).
-func content(b []byte, i int) (end int, closed, escaped bool, bad string) {
+func content(b []byte, i int) (end int, closed, escaped bool, bad problem) {
 	for {
 		i = plainRun(b, i)
 		if i == len(b) {
-			return i, false, escaped, ""
+			return i, false, escaped, fine
 		}
 		switch c := b[i]; {
 		case c == '"':
-			return i, true, escaped, ""
+			return i, true, escaped, fine
 		case c == '\\':
 			escaped = true
 			_, size := escapeAt(b[i:])
 			if size == 0 {
-				return i, false, escaped, ""
+				return i, false, escaped, fine
 			}
 			if size < 0 {
-				return i, false, escaped, "no such escape"
+				return i, false, escaped, badEscape
 			}
 			i += size
 		case c < 0x20:
-			return i, false, escaped, "control character in string"
+			return i, false, escaped, badControl
 		default:
 			r, size := utf8.DecodeRune(b[i:])
 			if r == utf8.RuneError && size == 1 {
 				if !utf8.FullRune(b[i:]) {
-					return i, false, escaped, ""
+					return i, false, escaped, fine
 				}
-				return i, false, escaped, "not UTF-8"
+				return i, false, escaped, badUTF8
 			}
 			i += size
 		}

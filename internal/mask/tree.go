@@ -16,7 +16,7 @@ type tree struct {
 	i        int
 	depth    int
 	maxDepth int
-	why      string
+	why      problem
 }
 
 // plant reads b, which must be one JSON value.
@@ -24,17 +24,17 @@ func (e *Engine) plant(b []byte) (*item, error) {
 	t := tree{b: b, maxDepth: e.o.MaxDepth}
 	n := t.value()
 	t.space()
-	if t.why == "" && t.i < len(b) {
-		t.why = "want the end"
+	if t.why == fine && t.i < len(b) {
+		t.why = wantedEnd
 	}
-	if t.why != "" {
-		return nil, &SyntaxError{Offset: int64(t.i), Why: t.why}
+	if t.why != fine {
+		return nil, &SyntaxError{Offset: int64(t.i), Why: problems[t.why]}
 	}
 	return n, nil
 }
 
-func (t *tree) fail(why string) *item {
-	if t.why == "" {
+func (t *tree) fail(why problem) *item {
+	if t.why == fine {
 		t.why = why
 	}
 	return nil
@@ -49,7 +49,7 @@ func (t *tree) space() {
 // is takes c, if it comes next.
 func (t *tree) is(c byte) bool {
 	t.space()
-	if t.why == "" && t.i < len(t.b) && t.b[t.i] == c {
+	if t.why == fine && t.i < len(t.b) && t.b[t.i] == c {
 		t.i++
 		return true
 	}
@@ -59,7 +59,7 @@ func (t *tree) is(c byte) bool {
 func (t *tree) value() *item {
 	t.space()
 	if t.i == len(t.b) {
-		return t.fail("the document ends too early")
+		return t.fail(endsEarly)
 	}
 	n := &item{start: t.i}
 	switch c := t.b[t.i]; {
@@ -73,13 +73,13 @@ func (t *tree) value() *item {
 		n.kind = '0'
 		end, ok := number(t.b, t.i)
 		if t.i = end; !ok {
-			t.fail("not a number")
+			t.fail(badNumber)
 		}
 	default:
 		n.kind = c
 		word := literal(c)
 		if word == "" || len(t.b)-t.i < len(word) || string(t.b[t.i:t.i+len(word)]) != word {
-			return t.fail("want a value")
+			return t.fail(wantedValue)
 		}
 		t.i += len(word)
 	}
@@ -89,7 +89,7 @@ func (t *tree) value() *item {
 
 func (t *tree) members(n *item) {
 	if t.depth++; t.depth > t.maxDepth {
-		t.fail("nested too deeply (MaxDepth)")
+		t.fail(badDepth)
 		return
 	}
 	t.i++
@@ -98,21 +98,21 @@ func (t *tree) members(n *item) {
 		t.depth--
 		return
 	}
-	for t.why == "" {
+	for t.why == fine {
 		if n.kind == '{' {
 			t.space()
 			from := t.i
 			if t.i == len(t.b) || t.b[t.i] != '"' {
-				t.fail("want a key")
+				t.fail(wantedKey)
 				return
 			}
 			t.text()
-			if t.why != "" {
+			if t.why != fine {
 				return
 			}
 			n.keys = append(n.keys, string(unescape(nil, t.b[from+1:t.i-1])))
 			if !t.is(':') {
-				t.fail("want a colon")
+				t.fail(wantedColon)
 				return
 			}
 		}
@@ -122,17 +122,17 @@ func (t *tree) members(n *item) {
 			return
 		}
 		if !t.is(',') {
-			t.fail("want a comma or the end of the object or array")
+			t.fail(wantedComma)
 		}
 	}
 }
 
 func (t *tree) text() {
 	end, closed, _, bad := content(t.b, t.i+1)
-	if bad == "" && !closed {
-		bad = "the document ends too early"
+	if bad == fine && !closed {
+		bad = endsEarly
 	}
-	if bad != "" {
+	if bad != fine {
 		t.i = end
 		t.fail(bad)
 		return
