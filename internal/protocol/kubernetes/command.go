@@ -45,7 +45,7 @@ func command(r *http.Request, k *reading, masked []byte, object map[string]any) 
 	default:
 		return rawCommand(r)
 	}
-	return w.String() + rest(k)
+	return w.String() + unflagged(k)
 }
 
 // kubectlSubresources are those that kubectl's --subresource takes.
@@ -242,7 +242,7 @@ func comment(k *reading, object map[string]any) string {
 	if k.Namespace != "" && k.Resource != "namespaces" {
 		name = k.Namespace + "/" + name
 	}
-	return "# " + kind + " " + name
+	return strings.TrimSuffix("# "+kind+" "+name, " ")
 }
 
 // rawCommand is kubectl's way to send any path. It has none for methods but four.
@@ -264,8 +264,8 @@ func rawCommand(r *http.Request) string {
 	return words{"kubectl", "get", "--raw", uri, "# by method " + r.Method}.String()
 }
 
-// rest writes what of the query has no flag, as a comment, so that the command is whole.
-func rest(k *reading) string {
+// unflagged writes what of the query has no flag, as a comment, so that the command is whole.
+func unflagged(k *reading) string {
 	var left []string
 	for _, name := range slices.Sorted(maps.Keys(k.query)) {
 		if !slices.Contains(flagged, name) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 
@@ -32,14 +33,21 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 		return
 	}
 	why := cause(p, err)
+	level := slog.LevelWarn
+	if x.r.Context().Err() != nil {
+		level = slog.LevelDebug // a client that has gone is no news
+	}
+	log := func(what string) {
+		x.h.o.Log.Log(context.WithoutCancel(x.r.Context()), level, what, "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
+	}
 	if s.begun {
 		// The client must not take what it has for the whole answer.
 		out.Truncated = why.Message
-		x.h.o.Log.Warn("an answer was cut off", "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
+		log("an answer was cut off")
 		panic(http.ErrAbortHandler)
 	}
 	why.Operation, why.Session = x.op.ID, x.op.Session
-	x.h.o.Log.Warn("a permitted operation failed", "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
+	log("a permitted operation failed")
 	out.Message = why.Message
 	out.Code = int(refusalStatus(why).Code)
 	x.h.Refuse(w, x.r, why)
@@ -52,10 +60,10 @@ func cause(p gate.Permit, err error) *access.Refusal {
 	switch {
 	case errors.As(context.Cause(p.Context()), &ended):
 		return ended
-	case errors.As(err, &why):
-		return why
 	case errors.As(err, &lost), p.Context().Err() != nil:
 		return access.Refuse(access.CodeUpstream, err, "the client went away")
+	case errors.As(err, &why):
+		return why
 	}
 	return access.Refuse(access.CodeUpstream, err, "the answer could not be relayed")
 }

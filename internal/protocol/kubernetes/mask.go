@@ -2,8 +2,10 @@ package kubernetes
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -140,8 +142,21 @@ func (x *exchange) maskedObject(data []byte) (map[string]any, error) {
 	return decodeObject(masked)
 }
 
-// maskDocument masks the request's body.
+// maskDocument masks the request's body. The placeholders in it stay as they are, so that people see what was left
+// unchanged.
 func (x *exchange) maskDocument() ([]byte, error) {
+	masked, err := x.maskValues()
+	if err != nil || !x.placeholders {
+		return masked, err
+	}
+	hidden, err := decodeJSON(masked)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(keepPlaceholders(x.doc.value, hidden))
+}
+
+func (x *exchange) maskValues() ([]byte, error) {
 	if x.doc.mediaType != typeJSONPatch {
 		return x.maskBytes(x.doc.json, x.shape)
 	}
@@ -162,6 +177,49 @@ func (x *exchange) restore(stored []byte) ([]byte, error) {
 	out, _, err := x.scope.Restore(x.doc.json, x.shape, stored)
 	return out, err
 }
+
+// keepPlaceholders gives masked with the strings that are a placeholder, and nothing else, in original.
+func keepPlaceholders(original, masked any) any {
+	switch m := masked.(type) {
+	case map[string]any:
+		if o, ok := original.(map[string]any); ok {
+			for k := range m {
+				m[k] = keepPlaceholders(o[k], m[k])
+			}
+		}
+	case []any:
+		if o, ok := original.([]any); ok && len(o) == len(m) {
+			for i := range m {
+				m[i] = keepPlaceholders(o[i], m[i])
+			}
+		}
+	case string:
+		if o, ok := original.(string); ok {
+			return keepPlaceholder(o, m)
+		}
+	}
+	return masked
+}
+
+func keepPlaceholder(original, masked string) string {
+	plain, err := base64.StdEncoding.DecodeString(original)
+	if wholePlaceholder.MatchString(original) || err == nil && wholePlaceholder.Match(plain) {
+		return original
+	}
+	o, err1 := decodeObject([]byte(original)) // as in last-applied-configuration
+	m, err2 := decodeObject([]byte(masked))
+	if err1 != nil || err2 != nil {
+		return masked
+	}
+	out, err := json.Marshal(keepPlaceholders(o, m))
+	if err != nil {
+		return masked
+	}
+	return string(out)
+}
+
+// wholePlaceholder is the text that package mask puts in a value's place.
+var wholePlaceholder = regexp.MustCompile(`^` + mask.Prefix + `[a-z2-7]{26}$`)
 
 // eachPatchValue rewrites each value of a JSON patch (RFC 6902): fn gets it wrapped into objects as its pointer says,
 // so that it stands where it would in the patched object.

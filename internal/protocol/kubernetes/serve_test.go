@@ -15,7 +15,7 @@ import (
 	"gatebook/internal/access"
 )
 
-const canary = "c4nary-Zq8vT1mXw0pLkJ7e"
+const hiddenValue = "c4nary-Zq8vT1mXw0pLkJ7e"
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
@@ -42,7 +42,7 @@ func secretJSON(name string, data ...string) string {
 
 // M30, M31, M33, M34, M36, M39: wherever a Secret turns up, its values do not; nor are they in the record.
 func TestSecretsNeverLeave(t *testing.T) {
-	one := secretJSON("db", "password", canary, "tiny", "x7")
+	one := secretJSON("db", "password", hiddenValue, "tiny", "x7")
 	const path = "/api/v1/namespaces/a/secrets"
 	for _, c := range []struct {
 		name, method, uri, accept, body, contentType string
@@ -61,8 +61,8 @@ func TestSecretsNeverLeave(t *testing.T) {
 		{name: "apply", method: "PATCH", uri: path + "/db?fieldManager=x", contentType: typeApply, body: one, answer: one},
 		{name: "put", method: "PUT", uri: path + "/db", body: one, answer: one},
 		{name: "post", method: "POST", uri: path, body: one, code: 201, answer: one},
-		{name: "post stringData", method: "POST", uri: path, body: `{"kind":"Secret","stringData":{"password":"` + canary + `"}}`, code: 201, answer: one},
-		{name: "post json patch", method: "PATCH", uri: path + "/db", contentType: typeJSONPatch, body: `[{"op":"add","path":"/data","value":{"p":"` + b64(canary) + `"}},{"op":"add","path":"/data/q","value":"` + b64(canary) + `"}]`, answer: one},
+		{name: "post stringData", method: "POST", uri: path, body: `{"kind":"Secret","stringData":{"password":"` + hiddenValue + `"}}`, code: 201, answer: one},
+		{name: "post json patch", method: "PATCH", uri: path + "/db", contentType: typeJSONPatch, body: `[{"op":"add","path":"/data","value":{"p":"` + b64(hiddenValue) + `"}},{"op":"add","path":"/data/q","value":"` + b64(hiddenValue) + `"}]`, answer: one},
 		{name: "delete", method: "DELETE", uri: path + "/db", answer: one},
 		{name: "delete collection", method: "DELETE", uri: path, answer: `{"kind":"SecretList","items":[` + one + `]}`},
 		{name: "protobuf", method: "GET", uri: path + "/db", accept: typeProtobuf, answer: one},
@@ -70,7 +70,7 @@ func TestSecretsNeverLeave(t *testing.T) {
 		{name: "partly written", method: "POST", uri: path, body: one, code: 409, answer: `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"secrets \"db\" already exists","code":409}`},
 		{name: "422 with the object", method: "PATCH", uri: path + "/db", contentType: typeJSONPatch, body: `[{"op":"add","path":"/data/z","value":1}]`, code: 422,
 			answer: `{"kind":"Status","apiVersion":"v1","status":"Failure","message":` + quote(` "" is invalid: patch: Invalid value: `+quote(one)+`: bad`) + `,"details":{"causes":[{"message":` + quote(`Invalid value: `+quote(one)) + `}]},"code":422}`},
-		{name: "error as text", method: "PUT", uri: path + "/db", body: one, code: 500, contentType: "application/json", answer: "TEXT " + canary},
+		{name: "error as text", method: "PUT", uri: path + "/db", body: one, code: 500, contentType: "application/json", answer: "TEXT " + hiddenValue},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
@@ -87,13 +87,13 @@ func TestSecretsNeverLeave(t *testing.T) {
 			if a.broken != nil || c.code == 0 && a.code != 200 || c.code != 0 && a.code != c.code {
 				t.Fatalf("answered %d %s (%v)", a.code, a.body, a.broken)
 			}
-			if l := leaks([]byte(a.body), canary); l != nil {
+			if l := leaks([]byte(a.body), hiddenValue); l != nil {
 				t.Errorf("the client got the value as %v:\n%s", l, a.body)
 			}
 			if strings.Contains(a.body, b64("x7")) {
 				t.Errorf("the client got the short value:\n%s", a.body)
 			}
-			if l := leaks(w.recorded(), canary); l != nil {
+			if l := leaks(w.recorded(), hiddenValue); l != nil {
 				t.Errorf("the record holds the value as %v", l)
 			}
 		})
@@ -111,26 +111,26 @@ func quote(s string) string {
 // M41: what was once seen to be secret is recognised elsewhere.
 func TestKnownValuesElsewhere(t *testing.T) {
 	for _, c := range []struct{ name, uri, contentType, answer string }{
-		{"pod", "/api/v1/namespaces/a/pods/p", typeJSON, `{"kind":"Pod","spec":{"containers":[{"env":[{"name":"P","value":"` + canary + `"}]}]}}`},
-		{"log", "/api/v1/namespaces/a/pods/p/log?follow=true", "text/plain", "connecting with " + canary + "\n"},
-		{"config map", "/api/v1/namespaces/a/configmaps/c", typeJSON, `{"kind":"ConfigMap","data":{"url":"postgres://u:` + canary + `@db"}}`},
-		{"proxy", "/api/v1/namespaces/a/services/s/proxy/x", "text/html", "<b>" + canary + "</b>"},
-		{"proxied bytes", "/api/v1/namespaces/a/services/s/proxy/x", "application/octet-stream", "\x00\x01" + canary + "\xff"},
-		{"metrics", "/metrics", "text/plain; version=0.0.4", `x{token="` + canary + `"} 1`},
-		{"token", "/api/v1/namespaces/a/events", typeJSON, `{"items":[{"message":"` + b64("--"+canary+"--") + `"}]}`},
+		{"pod", "/api/v1/namespaces/a/pods/p", typeJSON, `{"kind":"Pod","spec":{"containers":[{"env":[{"name":"P","value":"` + hiddenValue + `"}]}]}}`},
+		{"log", "/api/v1/namespaces/a/pods/p/log?follow=true", "text/plain", "connecting with " + hiddenValue + "\n"},
+		{"config map", "/api/v1/namespaces/a/configmaps/c", typeJSON, `{"kind":"ConfigMap","data":{"url":"postgres://u:` + hiddenValue + `@db"}}`},
+		{"proxy", "/api/v1/namespaces/a/services/s/proxy/x", "text/html", "<b>" + hiddenValue + "</b>"},
+		{"proxied bytes", "/api/v1/namespaces/a/services/s/proxy/x", "application/octet-stream", "\x00\x01" + hiddenValue + "\xff"},
+		{"metrics", "/metrics", "text/plain; version=0.0.4", `x{token="` + hiddenValue + `"} 1`},
+		{"token", "/api/v1/namespaces/a/events", typeJSON, `{"items":[{"message":"` + b64("--"+hiddenValue+"--") + `"}]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, reply(200, typeJSON, secretJSON("db", "password", canary)))
+			w := newWorld(t, reply(200, typeJSON, secretJSON("db", "password", hiddenValue)))
 			w.do("GET", "/api/v1/namespaces/a/secrets/db", "")
 			w.upstream = func(rw http.ResponseWriter, r *http.Request) {
-				rw.Header().Set("Warning", `299 - "`+canary+`"`)
+				rw.Header().Set("Warning", `299 - "`+hiddenValue+`"`)
 				reply(200, c.contentType, c.answer)(rw, r)
 			}
 			a := w.do("GET", c.uri, "")
-			if l := leaks([]byte(a.body+a.header.Get("Warning")), canary); l != nil || a.code != 200 {
+			if l := leaks([]byte(a.body+a.header.Get("Warning")), hiddenValue); l != nil || a.code != 200 {
 				t.Errorf("%d: the client got the value as %v:\n%s", a.code, l, a.body)
 			}
-			if l := leaks(w.recorded(), canary); l != nil {
+			if l := leaks(w.recorded(), hiddenValue); l != nil {
 				t.Errorf("the record holds the value as %v", l)
 			}
 		})
@@ -144,18 +144,18 @@ func TestUnmaskable(t *testing.T) {
 		answer            http.HandlerFunc
 		code              int
 	}{
-		{"protobuf unasked", "/api/v1/secrets", "", reply(200, typeProtobuf, "k8s\x00"+canary), 406},
-		{"not json", "/api/v1/secrets", "", reply(200, typeJSON, "<"+canary), 406},
-		{"text for a secret", "/api/v1/secrets", "", reply(200, "text/plain", canary), 406},
+		{"protobuf unasked", "/api/v1/secrets", "", reply(200, typeProtobuf, "k8s\x00"+hiddenValue), 406},
+		{"not json", "/api/v1/secrets", "", reply(200, typeJSON, "<"+hiddenValue), 406},
+		{"text for a secret", "/api/v1/secrets", "", reply(200, "text/plain", hiddenValue), 406},
 		{"gzip", "/api/v1/secrets", "", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
-			reply(200, typeJSON, canary)(w, r)
+			reply(200, typeJSON, hiddenValue)(w, r)
 		}, 406},
-		{"zip in a log", "/api/v1/namespaces/a/services/s/proxy/x", "", reply(200, "text/plain", "\x1f\x8b\x08"+canary), 406},
+		{"zip in a log", "/api/v1/namespaces/a/services/s/proxy/x", "", reply(200, "text/plain", "\x1f\x8b\x08"+hiddenValue), 406},
 		{"only cbor", "/api/v1/secrets", "application/cbor", reply(200, typeJSON, "{}"), 406},
 		{"unknown kind as protobuf", "/apis/example.com/v1/things", typeProtobuf, reply(200, typeJSON, `{"apiVersion":"example.com/v1","kind":"Thing"}`), 406},
 		{"redirect", "/apis/example.com/v1/things", "", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "https://elsewhere.example/"+canary, http.StatusFound)
+			http.Redirect(w, r, "https://elsewhere.example/"+hiddenValue, http.StatusFound)
 		}, 502},
 		{"401", "/api/v1/pods", "", reply(401, typeJSON, `{"kind":"Status"}`), 502},
 	} {
@@ -166,7 +166,7 @@ func TestUnmaskable(t *testing.T) {
 			if err := json.Unmarshal([]byte(a.body), &s); err != nil || a.code != c.code || s.Kind != "Status" {
 				t.Errorf("answered %d %s", a.code, a.body)
 			}
-			if a.header.Get("Location") != "" || strings.Contains(a.body, canary) {
+			if a.header.Get("Location") != "" || strings.Contains(a.body, hiddenValue) {
 				t.Error("the answer got through:", a)
 			}
 			rows := w.rows()
@@ -179,7 +179,7 @@ func TestUnmaskable(t *testing.T) {
 
 // M44: what was masked comes back as it was, or is refused, whatever the kind of write.
 func TestWriteBack(t *testing.T) {
-	stored := secretJSON("db", "a", canary, "b", "second-"+canary, "c", "third-"+canary)
+	stored := secretJSON("db", "a", hiddenValue, "b", "second-"+hiddenValue, "c", "third-"+hiddenValue)
 	const path = "/api/v1/namespaces/a/secrets/db"
 	get := func(w *world) (whole string, data map[string]string) {
 		a := w.do("GET", path, "")
@@ -192,19 +192,19 @@ func TestWriteBack(t *testing.T) {
 		body                      func(whole string, data map[string]string) string
 		want                      []string // in what is sent; nil: refused
 	}{
-		{"replace", "PUT", typeJSON, func(whole string, _ map[string]string) string { return whole }, []string{b64(canary), b64("second-" + canary)}},
+		{"replace", "PUT", typeJSON, func(whole string, _ map[string]string) string { return whole }, []string{b64(hiddenValue), b64("second-" + hiddenValue)}},
 		{"edit one key", "PATCH", typeStrategic, func(_ string, d map[string]string) string {
 			return `{"data":{"a":"` + b64("new") + `","b":"` + d["b"] + `"}}`
-		}, []string{b64("new"), b64("second-" + canary)}},
-		{"merge", "PATCH", typeMerge, func(_ string, d map[string]string) string { return `{"data":{"c":"` + d["c"] + `"}}` }, []string{b64("third-" + canary)}},
+		}, []string{b64("new"), b64("second-" + hiddenValue)}},
+		{"merge", "PATCH", typeMerge, func(_ string, d map[string]string) string { return `{"data":{"c":"` + d["c"] + `"}}` }, []string{b64("third-" + hiddenValue)}},
 		{"json patch", "PATCH", typeJSONPatch, func(_ string, d map[string]string) string {
 			return `[{"op":"test","path":"/data/a","value":"` + d["a"] + `"},{"op":"replace","path":"/data/b","value":"` + b64("new") + `"}]`
-		}, []string{b64(canary), b64("new")}},
-		{"apply", "PATCH", typeApply, func(whole string, _ map[string]string) string { return whole }, []string{b64(canary)}},
+		}, []string{b64(hiddenValue), b64("new")}},
+		{"apply", "PATCH", typeApply, func(whole string, _ map[string]string) string { return whole }, []string{b64(hiddenValue)}},
 		{"apply in yaml", "PATCH", typeApply, func(_ string, d map[string]string) string {
 			return "apiVersion: v1\nkind: Secret\ndata:\n  a: " + d["a"] + "\n"
-		}, []string{b64(canary)}},
-		{"yaml", "PUT", typeYAML, func(_ string, d map[string]string) string { return "kind: Secret\ndata:\n  a: " + d["a"] + "\n" }, []string{b64(canary)}},
+		}, []string{b64(hiddenValue)}},
+		{"yaml", "PUT", typeYAML, func(_ string, d map[string]string) string { return "kind: Secret\ndata:\n  a: " + d["a"] + "\n" }, []string{b64(hiddenValue)}},
 		{"moved", "PATCH", typeMerge, func(_ string, d map[string]string) string { return `{"data":{"a":"` + d["b"] + `"}}` }, nil},
 		{"new key", "PATCH", typeMerge, func(_ string, d map[string]string) string { return `{"data":{"z":"` + d["b"] + `"}}` }, nil},
 		{"into a label", "PATCH", typeMerge, func(_ string, d map[string]string) string { return `{"metadata":{"labels":{"z":"` + d["b"] + `"}}}` }, nil},
@@ -235,15 +235,50 @@ func TestWriteBack(t *testing.T) {
 			if strings.Contains(sent.body, "gbm-") || strings.Contains(sent.body, "Z2JtL") {
 				t.Errorf("a placeholder was sent: %s", sent.body)
 			}
-			if l := leaks(w.recorded(), canary); l != nil {
+			if l := leaks(w.recorded(), hiddenValue); l != nil {
 				t.Errorf("the record holds the value as %v", l)
 			}
 		})
 	}
 }
 
+// A card shows what a write leaves unchanged as unchanged.
+func TestCardOfAWriteBack(t *testing.T) {
+	stored := secretJSON("db", "a", hiddenValue, "b", "second-"+hiddenValue)
+	w := newWorld(t, reply(200, typeJSON, stored))
+	w.desk.yes = true
+	w.decide = func(op *access.Operation) (access.Decision, []string) {
+		d, _ := allow(op)
+		if op.Verb != "get" {
+			d.Effect, d.Approval = access.Approve, &access.ApprovalTerms{Count: 1}
+		}
+		return d, nil
+	}
+	a := w.do("GET", "/api/v1/namespaces/a/secrets/db", "")
+	var o map[string]any
+	must(t, json.Unmarshal([]byte(a.body), &o))
+	o["data"].(map[string]any)["b"] = b64("another-" + hiddenValue)
+	edited, err := json.Marshal(o)
+	must(t, err)
+	if a := w.do("PUT", "/api/v1/namespaces/a/secrets/db", string(edited)); a.code != 200 {
+		t.Fatal(a)
+	}
+	var changed []string
+	for line := range strings.Lines(w.desk.cards[0].Diff) {
+		if strings.HasPrefix(line, "+ ") || strings.HasPrefix(line, "- ") {
+			changed = append(changed, line[:5])
+		}
+	}
+	if !slices.Equal(changed, []string{"-  b:", "+  b:"}) {
+		t.Errorf("changed %q in\n%s", changed, w.desk.cards[0].Diff)
+	}
+	if l := leaks([]byte(w.desk.cards[0].Diff+w.desk.cards[0].Object), hiddenValue); l != nil {
+		t.Errorf("the card shows the value as %v", l)
+	}
+}
+
 func TestPlaceholderInACreateIsRefused(t *testing.T) {
-	w := newWorld(t, reply(200, typeJSON, secretJSON("db", "a", canary)))
+	w := newWorld(t, reply(200, typeJSON, secretJSON("db", "a", hiddenValue)))
 	a := w.do("GET", "/api/v1/namespaces/a/secrets/db", "")
 	if b := w.do("POST", "/api/v1/namespaces/b/secrets", a.body); b.code != 409 || w.requests() != 1 {
 		t.Errorf("answered %d %s after %d requests", b.code, b.body, w.requests())
@@ -409,7 +444,7 @@ func TestUninspectable(t *testing.T) {
 
 // Stored and patched objects come when policy asks for them, read as the caller and recorded as lookups.
 func TestComplete(t *testing.T) {
-	stored := secretJSON("db", "a", canary)
+	stored := secretJSON("db", "a", hiddenValue)
 	for _, c := range []struct {
 		name string
 		code int
@@ -455,7 +490,7 @@ func TestWatchIsLive(t *testing.T) {
 		}
 		panic(http.ErrAbortHandler)
 	})
-	go func() { next <- `{"type":"ADDED","object":` + secretJSON("x", "k", canary) + "}\n" }()
+	go func() { next <- `{"type":"ADDED","object":` + secretJSON("x", "k", hiddenValue) + "}\n" }()
 	resp, err := http.Get(w.front.URL + "/api/v1/secrets?watch=1")
 	must(t, err)
 	defer resp.Body.Close()
