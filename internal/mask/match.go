@@ -1,7 +1,6 @@
 package mask
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -29,44 +28,58 @@ type matcher struct {
 	x     *index
 	keyed [keyBytes + maxPattern]byte
 	ends  [maxPattern]int
+	// layers and d are of the reading that is being tried.
+	layers [maxLayers]layer
+	d      decoder
 }
 
-// maxEscape is how long one byte of a pattern may be written and still be found, in hexadecimal under three layers.
+// maxEscape is how long one byte of a pattern may be written and still be found.
 const maxEscape = 32
 
 // at tries every reading of b from position i on, and gives the longest match. last says that b is all there is.
 func (m *matcher) at(b []byte, i int, last bool) (span, verdict) {
-	var best span
-	var result verdict
 	if limit := i + maxPattern*maxEscape; len(b) >= limit {
 		b, last = b[:limit], true
 	}
-	near := b[i:]
-	backslash, percent := bytes.IndexByte(near, '\\') >= 0, bytes.IndexByte(near, '%') >= 0
-	for _, chain := range chains {
-		if len(chain) > 0 && (chain[0] == jsonEscapes && !backslash || chain[0] == percentEscapes && !percent) {
-			continue
-		}
-		for c := plain; c < codings; c++ {
-			var d decoder
-			d.begin(b, i, chain, c)
-			s, v := m.read(&d, last)
-			if v == perhaps {
-				result = perhaps
-			}
-			if s.end > best.end {
-				best = s
-			}
-		}
-	}
-	if best.end == 0 {
+	best, result := m.under(b, i, last, 0)
+	if best.end == 0 || result == perhaps {
 		return best, result
 	}
 	best.start = i
-	if result == perhaps {
-		return best, perhaps
-	}
 	return best, yes
+}
+
+// under tries every reading below the first n of m's layers, and where there are escapes below these, below one more.
+func (m *matcher) under(b []byte, i int, last bool, n int) (best span, result verdict) {
+	var seen met
+	for c := plain; c < codings; c++ {
+		d := &m.d
+		d.begin(b, i, m.layers[:n], c)
+		s, v := m.read(d, last)
+		seen |= d.met
+		result = max(result, v)
+		if s.end > best.end {
+			best = s
+		}
+	}
+	if n == maxLayers {
+		return best, result
+	}
+	for _, l := range [...]struct {
+		met   met
+		layer layer
+	}{{metBackslash, jsonEscapes}, {metPercent, percentEscapes}} {
+		if seen&l.met == 0 {
+			continue
+		}
+		m.layers[n] = l.layer
+		s, v := m.under(b, i, last, n+1)
+		result = max(result, v)
+		if s.end > best.end {
+			best = s
+		}
+	}
+	return best, result
 }
 
 // read tries one reading.
@@ -95,6 +108,7 @@ func (m *matcher) read(d *decoder, last bool) (span, verdict) {
 		}
 		save := *d
 		s, v := m.follow(&save, n, last)
+		d.met |= save.met
 		result = max(result, v)
 		if s.end > best.end {
 			best = s

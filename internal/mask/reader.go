@@ -11,15 +11,8 @@ const (
 	lineWraps // line ends within base64 or hexadecimal, with the next line's indentation
 )
 
-const maxLayers = 3
-
-// chains are the layers, outermost first, below which a known value is looked for.
-var chains = [...][]layer{
-	{},
-	{jsonEscapes}, {percentEscapes},
-	{jsonEscapes, jsonEscapes}, {jsonEscapes, percentEscapes}, {percentEscapes, jsonEscapes}, {percentEscapes, percentEscapes},
-	{jsonEscapes, jsonEscapes, jsonEscapes}, {jsonEscapes, jsonEscapes, percentEscapes},
-}
+// maxLayers is under how many layers a known value is looked for.
+const maxLayers = 4
 
 // reader gives the bytes that src stands for below its layers. Copying a reader saves its place.
 type reader struct {
@@ -29,9 +22,27 @@ type reader struct {
 	pending [maxLayers][4]byte // rest of a rune
 	waiting [maxLayers]uint8
 	short   bool // src ended where more could have changed the answer
+	met     met
 }
 
-func (r *reader) next() (byte, bool) { return r.at(len(r.layers)) }
+// met are escapes seen below the layers: there may be one layer more.
+type met uint8
+
+const (
+	metBackslash met = 1 << iota
+	metPercent
+)
+
+func (r *reader) next() (byte, bool) {
+	c, ok := r.at(len(r.layers))
+	switch c {
+	case '\\':
+		r.met |= metBackslash
+	case '%':
+		r.met |= metPercent
+	}
+	return c, ok
+}
 
 // at gives the next byte below the first n layers.
 func (r *reader) at(n int) (byte, bool) {

@@ -90,8 +90,8 @@ func (t *stream) run(dst []byte, m mode) []byte {
 	t.match.x = t.x
 	t.spans = t.spans[:0]
 	t.open, t.live = len(t.buf), len(t.buf)
-	whole := view{text: t.buf}
-	t.windows(&whole, true)
+	whole := view{text: t.buf, cut: m != ended}
+	t.windows(&whole)
 	t.search(&whole, 0)
 	limit := len(t.buf)
 	switch m {

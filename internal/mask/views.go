@@ -7,6 +7,7 @@ import "bytes"
 type view struct {
 	text []byte
 	from []int // of each byte of text, and of what follows it; nil where text is the stream's own
+	cut  bool  // it ends because the stream has not gone on yet
 }
 
 func (v *view) origin(i int) int {
@@ -97,7 +98,8 @@ func (s *stream) around(v *view, i int, kind layer, depth int) int {
 		}
 	}
 	under.from = append(under.from, v.origin(min(r.pos, len(v.text))))
-	s.windows(under, r.short && v.origin(len(v.text)) == len(s.buf))
+	under.cut = r.short && v.cut
+	s.windows(under)
 	if depth+1 < maxLayers {
 		s.search(under, depth+1)
 	}
@@ -107,13 +109,12 @@ func (s *stream) around(v *view, i int, kind layer, depth int) int {
 // layerOf are chains of one layer.
 var layerOf = [...][]layer{{}, {jsonEscapes}, {percentEscapes}, {lineWraps}}
 
-// windows judges each place of v at which a pattern may begin. cut says that v ends because the stream has not gone
-// on yet.
-func (s *stream) windows(v *view, cut bool) {
+// windows judges each place of v at which a pattern may begin.
+func (s *stream) windows(v *view) {
 	for i := s.x.next(v.text, 0); i >= 0; i = s.x.next(v.text, i+1) {
 		s.judge(v.origin(i))
 	}
-	if !cut || s.mode == ended {
+	if !v.cut {
 		return
 	}
 	tail := max(0, len(v.text)-windowBytes+1)
