@@ -258,11 +258,11 @@ func (g *Gateway) Agent(namespace, account, pod string) string {
 		}
 		return r
 	}
-	if admin("", "-n", namespace, "get", "sa", account).Code != 0 {
-		if r := admin("", "-n", namespace, "create", "sa", account); r.Code != 0 {
-			g.t.Fatal(r.Out())
-		}
-		if r := admin("", "create", "clusterrolebinding", "agent-"+namespace+"-"+account, "--clusterrole=cluster-admin", "--serviceaccount="+namespace+":"+account); r.Code != 0 {
+	for _, r := range []Result{
+		admin("", "-n", namespace, "create", "sa", account),
+		admin("", "create", "clusterrolebinding", "agent-"+namespace+"-"+account, "--clusterrole=cluster-admin", "--serviceaccount="+namespace+":"+account),
+	} {
+		if r.Code != 0 && !strings.Contains(r.Stderr, "already exists") {
 			g.t.Fatal(r.Out())
 		}
 	}

@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatebook/internal/api/client"
+	"gatebook/test/lab"
+)
+
+// allowAll lets everything through, so that a test is about something else; the default masks stay on.
+const allowAll = `rules:
+  - {id: everything, protocol: kubernetes, effect: allow, reason: a test allows everything}
+`
+
+// pod makes a running pod of one busybox container, which has a shell, under the service account claude.
+func pod(t *testing.T, ns, name string, env ...string) {
+	t.Helper()
+	admin(t, "", "-n", ns, "create", "sa", "claude")
+	vars := ""
+	for _, e := range env {
+		k, v, _ := strings.Cut(e, "=")
+		vars += "{name: " + k + ", value: '" + v + "'},"
+	}
+	must(t, admin(t, `
+apiVersion: v1
+kind: Pod
+metadata: {name: `+name+`, namespace: `+ns+`}
+spec:
+  serviceAccountName: claude
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: c, image: "lab.local/busybox:1", imagePullPolicy: Never, env: [`+vars+`], command: [sh, -c, "echo started; sleep 100000"]}
+`, "apply", "-f", "-"))
+	must(t, admin(t, "", "-n", ns, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s"))
+}
+
+// What an agent did can be listed, shown, replayed, exported and proved with the command line alone, and a touched book
+// is named.
+func TestBookByCommandLine(t *testing.T) {
+	ns := namespace(t)
+	pod(t, ns, "box")
+	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
+	agent := g.Agent(ns, "claude", "box")
+	must(t, g.Kubectl(agent, "", "-n", ns, "exec", "box", "--", "sh", "-c", "echo hello from the box; echo wrong >&2"))
+	if r := g.Kubectl(agent, "", "-n", ns, "exec", "box", "--", "sh", "-c", "exit 7"); r.Code != 7 {
+		t.Errorf("exit %d, want 7: %s", r.Code, r.Out())
+	}
+
+	auditor := g.Person("grace", "auditors")
+	page, err := g.API(auditor).Operations(t.Context(), client.Query{Text: "hello", Resource: "pods/exec"})
+	if err != nil || len(page.Items) != 1 {
+		t.Fatalf("searching: %d %v", len(page.Items), err)
+	}
+	op := page.Items[0].Operation
+	if op.Principal.Workload.Pod != "box" {
+		t.Errorf("workload %+v", op.Principal.Workload)
+	}
+	key := g.Data("auditor.key")
+	read := func(args ...string) string { t.Helper(); return must(t, g.CLI(auditor, args...)).Stdout }
+	if out := read("sessions"); !strings.Contains(out, string(op.Session)) {
+		t.Errorf("sessions:\n%s", out)
+	}
+	if out := read("search", "--resource", "pods/exec", "exit"); !strings.Contains(out, "exit 7") {
+		t.Errorf("search:\n%s", out)
+	}
+	if out := read("show", string(op.ID), "--key", key); !strings.Contains(out, "hello from the box") || !strings.Contains(out, "wrong") {
+		t.Errorf("show, not sealed yet:\n%s", out)
+	}
+	g.Stop() // seals
+	checkpoint := filepath.Join(g.Dir, "checkpoint")
+	b, err := os.ReadFile(g.Data("ledger", "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(checkpoint, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	id := string(op.Session) + "/" + string(op.ID)
+	if out := read("replay", id, "--archive", g.Data("archive"), "--key", key, "--speed", "0"); out != "hello from the box\nwrong\n" && out != "wrong\nhello from the box\n" {
+		t.Errorf("replay: %q", out)
+	}
+	if out := read("export", id, "--archive", g.Data("archive"), "--key", key, "--format", "asciicast"); !strings.Contains(out, `"version":2`) || !strings.Contains(out, "hello from the box") {
+		t.Errorf("asciicast:\n%s", out)
+	}
+	if out := read("export", string(op.Session), "--archive", g.Data("archive"), "--key", key, "--format", "audit"); !strings.Contains(out, `"subresource":"exec"`) {
+		t.Errorf("audit events:\n%s", out)
+	}
+	if r := g.CLI(auditor, "show", id, "--archive", g.Data("archive")); r.Code == 0 || strings.Contains(r.Out(), "hello") {
+		t.Errorf("without a key: %d %s", r.Code, r.Out())
+	}
+	verify := []string{"verify", "--data", g.Data(), "--key", key, "--checkpoint", checkpoint}
+	if out := read(verify...); !strings.Contains(out, "The book is whole") {
+		t.Errorf("verify:\n%s", out)
+	}
+	touch(t, g.Data("archive", "sessions", string(op.Session)))
+	if r := g.CLI(auditor, verify...); r.Code != 3 || !strings.Contains(r.Out(), string(op.Session)) {
+		t.Errorf("verify of a touched book: exit %d\n%s", r.Code, r.Out())
+	}
+}
+
+// touch changes one byte of a sealed recording.
+func touch(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.gbr.age"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no sealed recording in %s: %v", dir, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.Chmod(files[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Revoking a session cuts its live streams within a second, and its token is good for nothing any more.
+func TestRevocationCutsLiveStreams(t *testing.T) {
+	ns := namespace(t)
+	pod(t, ns, "box")
+	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
+	agent := g.Agent(ns, "claude", "box")
+	ended := make(chan lab.Result, 2)
+	go func() { ended <- g.Kubectl(agent, "", "-n", ns, "exec", "box", "--", "sleep", "90") }()
+	go func() { ended <- g.Kubectl(agent, "", "-n", ns, "get", "pods", "--watch") }()
+	auditor := g.API(g.Person("grace", "auditors", "admins"))
+	var session client.Session
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		page, err := auditor.Sessions(t.Context(), client.Query{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Items) > 0 && page.Items[0].Running == 2 {
+			session = page.Items[0]
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("two streams do not run: %+v", page.Items)
+		}
+	}
+	must(t, g.CLI(g.Person("grace", "admins"), "revoke", "--session", string(session.ID), "--reason", "the contract has ended"))
+	began := time.Now()
+	for range 2 {
+		select {
+		case r := <-ended:
+			t.Logf("after %s: exit %d %s", time.Since(began), r.Code, r.Out())
+		case <-time.After(10 * time.Second):
+			t.Fatal("a stream goes on after its session was revoked")
+		}
+	}
+	if r := g.Kubectl(agent, "", "-n", ns, "get", "pods"); r.Code == 0 || !strings.Contains(r.Out(), "revoked") {
+		t.Errorf("after revocation: %d %s", r.Code, r.Out())
+	}
+}
