@@ -90,9 +90,13 @@ func (f *framed) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (f *framed) Close() error { return f.close() }
+// Close never fails: a connection that cannot be closed was closed by its peer, and spdystream would wait for somebody
+// to take the error.
+func (f *framed) Close() error {
+	f.drop()
+	return nil
+}
 
-// drop closes the connection where nothing can be done about an error: its peer has closed it already.
 func (f *framed) drop() {
 	if err := f.close(); err != nil {
 		return
