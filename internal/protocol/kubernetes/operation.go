@@ -38,11 +38,12 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 	now := h.o.Now()
 	x := &exchange{h: h, r: r, k: k, body: &body{}, scope: h.o.Masks.Scope(by.Session), op: &access.Operation{
 		ID: access.OperationID(access.NewID(now)), Session: by.Session, Time: now, Principal: by.Principal, Target: h.o.Target,
-		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Invocation: r.Header.Get("Kubectl-Session"),
-			InvokedAs: r.Header.Get("Kubectl-Command"), Reason: r.Header.Get("Gatebook-Reason")},
-		Verb: k.Verb, Kubernetes: &k.Kubernetes,
+		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Invocation: r.Header.Get("Kubectl-Session")},
+		Verb:   k.Verb, Kubernetes: &k.Kubernetes,
 	}}
-	x.op.Command = rawCommand(r)
+	x.op.Client.InvokedAs = x.hidden(r.Header.Get("Kubectl-Command"))
+	x.op.Client.Reason = x.hidden(r.Header.Get("Gatebook-Reason"))
+	x.op.Command = x.hidden(rawCommand(r))
 	x.shape = h.shapes.object(k)
 	for _, step := range []func() *access.Refusal{
 		func() *access.Refusal { return why },
@@ -178,12 +179,21 @@ func (x *exchange) finish() *access.Refusal {
 		}
 	}
 	x.op.Verb = x.k.Verb
-	x.op.Command = command(x.r, x.k, x.masked, object)
+	x.op.Command = x.hidden(command(x.r, x.k, x.masked, object))
 	var err error
 	if x.op.Digest, err = x.h.digest(x.r, x.k, x.body); err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}
 	return nil
+}
+
+// hidden is s without the values that are known to be secret.
+func (x *exchange) hidden(s string) string {
+	masked, err := x.maskText(s)
+	if err != nil { // a strings.Builder takes everything
+		return "(cannot be masked)"
+	}
+	return masked
 }
 
 func (x *exchange) uninspectable(field, why string) {

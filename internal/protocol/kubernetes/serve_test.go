@@ -337,6 +337,19 @@ func TestRejected(t *testing.T) {
 	}
 }
 
+// A secret that the agent itself sends, in a command or a query, is not in the words of the operation.
+func TestKnownValuesInTheCommand(t *testing.T) {
+	w := newWorld(t, reply(200, typeJSON, `{}`))
+	w.h.o.Masks.Learn([]byte(hiddenValue))
+	w.do("GET", "/api/v1/namespaces/a/services/s/proxy/login?password="+hiddenValue, "", "Gatebook-Reason", "the password is "+hiddenValue)
+	if s := w.last(); !strings.Contains(s.RequestURI, hiddenValue) {
+		t.Errorf("sent %s", s.RequestURI)
+	}
+	if l := leaks(w.recorded(), hiddenValue); l != nil {
+		t.Errorf("the record holds the value as %v", l)
+	}
+}
+
 // What is forwarded is what came, as the caller, with the gateway's own headers.
 func TestForward(t *testing.T) {
 	body := `{"kind":"ConfigMap","metadata":{"name":"c"},"data":{"k":"` + strings.Repeat("v", 5000) + `"}}` // longer than is kept in memory
