@@ -2,6 +2,7 @@ package recording
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,9 +82,10 @@ func TestSealedBySize(t *testing.T) {
 
 // An archive that fails for a while is tried again, and nothing is lost or twice.
 func TestSealingIsTriedAgain(t *testing.T) {
-	down := true
+	var down atomic.Bool
+	down.Store(true)
 	fail := func(step string) error {
-		if down && step == "put" {
+		if down.Load() && step == "put" {
 			return errors.New("the archive is down")
 		}
 		return nil
@@ -94,7 +96,7 @@ func TestSealingIsTriedAgain(t *testing.T) {
 		if n := b.after(5 * time.Minute); n != 0 {
 			b.t.Fatalf("%d segments", n)
 		}
-		down = false
+		down.Store(false)
 		if n := b.after(2 * time.Minute); n != 1 {
 			b.t.Errorf("%d segments when the archive is back", n)
 		}
