@@ -125,6 +125,9 @@ var encoders = map[string]func(string) string{
 	"base64 indented": func(s string) string {
 		return strings.ReplaceAll(wrapped76(b64(strings.Repeat("q", 40)+s+strings.Repeat("r", 60))), "\n", "\n    ")
 	},
+	"base64 folded": func(s string) string {
+		return regexp.MustCompile(`(.{20})`).ReplaceAllString(b64(strings.Repeat("q", 12)+s), "$1\n")
+	},
 	"hex wrapped": func(s string) string {
 		return wrapped76(hex.EncodeToString([]byte(strings.Repeat("q", 30) + s)))
 	},

@@ -30,6 +30,7 @@ type matcher struct {
 	ends  [maxPattern]int
 	// layers and d are of the reading that is being tried.
 	layers [maxLayers]layer
+	todo   [1 << (maxLayers + 1)]chain
 	d      decoder
 }
 
@@ -37,11 +38,35 @@ type matcher struct {
 const maxEscape = 32
 
 // at tries every reading of b from position i on, and gives the longest match. last says that b is all there is.
-func (m *matcher) at(b []byte, i int, last bool) (span, verdict) {
+//
+// It begins with no layers. Where a reading comes upon an escape, there may be one layer more, and at any depth: the
+// reading may have come so far only because of the layers that it did undo.
+func (m *matcher) at(b []byte, i int, last bool) (best span, result verdict) {
 	if limit := i + maxPattern*maxEscape; len(b) >= limit {
 		b, last = b[:limit], true
 	}
-	best, result := m.under(b, i, last, 0)
+	todo := append(m.todo[:0], noLayers)
+	known := uint32(1) << noLayers
+	for len(todo) > 0 {
+		c := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		s, v, seen := m.under(b, i, last, c)
+		result = max(result, v)
+		if s.end > best.end {
+			best = s
+		}
+		for kind := range chain(2) {
+			if seen>>kind&1 == 0 || c.len() == maxLayers {
+				continue
+			}
+			for depth := range c.len() + 1 {
+				if n := c.insert(depth, kind); known>>n&1 == 0 {
+					known |= 1 << n
+					todo = append(todo, n)
+				}
+			}
+		}
+	}
 	if best.end == 0 || result == perhaps {
 		return best, result
 	}
@@ -49,12 +74,31 @@ func (m *matcher) at(b []byte, i int, last bool) (span, verdict) {
 	return best, yes
 }
 
-// under tries every reading below the first n of m's layers, and where there are escapes below these, below one more.
-func (m *matcher) under(b []byte, i int, last bool, n int) (best span, result verdict) {
-	var seen met
-	for c := plain; c < codings; c++ {
+// chain is layers, innermost first from the low end, 0 for jsonEscapes and 1 for percentEscapes, and a 1 above.
+type chain uint8
+
+const noLayers chain = 1
+
+func (c chain) len() int { return bits.Len8(uint8(c)) - 1 }
+
+func (c chain) insert(depth int, kind chain) chain {
+	return c>>depth<<(depth+1) | kind<<depth | c&(1<<depth-1)
+}
+
+// layers writes the chain out, outermost first.
+func (c chain) layers(out []layer) []layer {
+	for i := c.len() - 1; i >= 0; i-- {
+		out = append(out, [2]layer{jsonEscapes, percentEscapes}[c>>i&1])
+	}
+	return out
+}
+
+// under tries every reading below the layers of c, and gives the escapes that it came upon.
+func (m *matcher) under(b []byte, i int, last bool, c chain) (best span, result verdict, seen met) {
+	layers := c.layers(m.layers[:0])
+	for coding := plain; coding < codings; coding++ {
 		d := &m.d
-		d.begin(b, i, m.layers[:n], c)
+		d.begin(b, i, layers, coding)
 		s, v := m.read(d, last)
 		seen |= d.met
 		result = max(result, v)
@@ -62,24 +106,7 @@ func (m *matcher) under(b []byte, i int, last bool, n int) (best span, result ve
 			best = s
 		}
 	}
-	if n == maxLayers {
-		return best, result
-	}
-	for _, l := range [...]struct {
-		met   met
-		layer layer
-	}{{metBackslash, jsonEscapes}, {metPercent, percentEscapes}} {
-		if seen&l.met == 0 {
-			continue
-		}
-		m.layers[n] = l.layer
-		s, v := m.under(b, i, last, n+1)
-		result = max(result, v)
-		if s.end > best.end {
-			best = s
-		}
-	}
-	return best, result
+	return best, result, seen
 }
 
 // read tries one reading.

@@ -29,7 +29,7 @@ type reader struct {
 type met uint8
 
 const (
-	metBackslash met = 1 << iota
+	metBackslash met = 1 << iota // in the order of chain's layers
 	metPercent
 )
 

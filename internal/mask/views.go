@@ -87,15 +87,18 @@ func (s *stream) around(v *view, i int, kind layer, depth int) int {
 		if !ok {
 			break
 		}
+		if quiet++; r.pos-at > 1 || at <= i {
+			quiet = 0
+		}
+		if kind == lineWraps {
+			at = r.pos - 1 // what was left out is not part of what follows it
+		}
 		from := v.origin(at)
 		if rest {
 			from = under.from[len(under.from)-1]
 		}
 		under.text = append(under.text, c)
 		under.from = append(under.from, from)
-		if quiet++; r.pos-at > 1 || at <= i {
-			quiet = 0
-		}
 	}
 	under.from = append(under.from, v.origin(min(r.pos, len(v.text))))
 	under.cut = r.short && v.cut
