@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestLiveTail reads the open segment while many append: a reader that watches sees each group whole, once, in each writer's order.
@@ -92,6 +93,7 @@ func (r *tail) read() (got []string, err error) {
 func TestPendingBytesAreBounded(t *testing.T) {
 	const limit, writers, frame = 10_000, 100, 500
 	held := newHeldSync()
+	defer held.letGo()
 	j := openJournal(t, t.TempDir(), Options{MaxPendingBytes: limit, Fail: held.fail})
 	first := held.append(t, j)
 	var done atomic.Int64
@@ -105,7 +107,7 @@ func TestPendingBytesAreBounded(t *testing.T) {
 		})
 	}
 	const fits = limit / (frame + frameHeaderBytes)
-	until(func() bool {
+	until(t, func() bool {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		if j.admit.TryLock() {
@@ -120,7 +122,7 @@ func TestPendingBytesAreBounded(t *testing.T) {
 	if pending > limit || members != fits || done.Load() > 0 {
 		t.Fatalf("%d bytes of %d appends are pending, %d have returned", pending, members, done.Load())
 	}
-	close(held.release)
+	held.letGo()
 	wg.Wait()
 	if err := <-first; err != nil {
 		t.Fatal(err)
@@ -135,6 +137,7 @@ type heldSync struct {
 	armed   atomic.Bool
 	entered chan struct{}
 	release chan struct{}
+	once    sync.Once
 	err     error
 	writes  atomic.Int64
 	syncs   atomic.Int64
@@ -143,6 +146,9 @@ type heldSync struct {
 func newHeldSync() *heldSync {
 	return &heldSync{entered: make(chan struct{}), release: make(chan struct{})}
 }
+
+// letGo releases the sync. It is deferred too: a journal cannot be closed while a sync is held.
+func (h *heldSync) letGo() { h.once.Do(func() { close(h.release) }) }
 
 func (h *heldSync) fail(point string) error {
 	switch point {
@@ -169,10 +175,13 @@ func (h *heldSync) append(t *testing.T, j *Journal) <-chan error {
 	return result
 }
 
-// until lets the others run until cond holds: waiting for a lock cannot be seen from outside.
-func until(cond func() bool) {
-	for !cond() {
-		runtime.Gosched()
+// until lets the others run until cond holds: waiting for a lock cannot be seen from outside. The deadline is only for a broken journal.
+func until(t *testing.T, cond func() bool) {
+	t.Helper()
+	for start := time.Now(); !cond(); runtime.Gosched() {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("it never comes to that")
+		}
 	}
 }
 
@@ -186,6 +195,7 @@ func gathered(j *Journal) int {
 // TestWrittenDoesNotWaitForASync: a read's record is released while a change's is still on its way to the disk.
 func TestWrittenDoesNotWaitForASync(t *testing.T) {
 	held := newHeldSync()
+	defer held.letGo()
 	j := openJournal(t, t.TempDir(), Options{Fail: held.fail})
 	synced := held.append(t, j)
 	mustAppend(t, j, Written, "read")
@@ -194,7 +204,7 @@ func TestWrittenDoesNotWaitForASync(t *testing.T) {
 		t.Fatalf("the change was released before its sync: %v", err)
 	default:
 	}
-	close(held.release)
+	held.letGo()
 	if err := <-synced; err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +213,7 @@ func TestWrittenDoesNotWaitForASync(t *testing.T) {
 // TestWaitersShareASync: those who come while a sync is under way are served by one write and one sync.
 func TestWaitersShareASync(t *testing.T) {
 	held := newHeldSync()
+	defer held.letGo()
 	j := openJournal(t, t.TempDir(), Options{Fail: held.fail})
 	held.append(t, j)
 	var wg sync.WaitGroup
@@ -213,8 +224,8 @@ func TestWaitersShareASync(t *testing.T) {
 			}
 		})
 	}
-	until(func() bool { return gathered(j) == 500 })
-	close(held.release)
+	until(t, func() bool { return gathered(j) == 500 })
+	held.letGo()
 	wg.Wait()
 	if held.writes.Load() != 2 || held.syncs.Load() != 2 {
 		t.Fatalf("%d writes and %d syncs", held.writes.Load(), held.syncs.Load())
@@ -224,6 +235,7 @@ func TestWaitersShareASync(t *testing.T) {
 // TestFailedSyncFailsEveryWaiter: those whose sync it was, and those who stand in line behind.
 func TestFailedSyncFailsEveryWaiter(t *testing.T) {
 	held := newHeldSync()
+	defer held.letGo()
 	held.err = syscall.EIO
 	j := openJournal(t, t.TempDir(), Options{Fail: held.fail})
 	first := held.append(t, j)
@@ -231,8 +243,8 @@ func TestFailedSyncFailsEveryWaiter(t *testing.T) {
 	for i := range 20 {
 		go func() { results <- j.Append(Synced, fmt.Append(nil, i)) }()
 	}
-	until(func() bool { return gathered(j) == 20 })
-	close(held.release)
+	until(t, func() bool { return gathered(j) == 20 })
+	held.letGo()
 	for range 20 {
 		if err := <-results; !errors.Is(err, syscall.EIO) {
 			t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,28 +67,32 @@ func (m *machine) settle() {
 	}
 }
 
-// powerCut takes back an arbitrary part of what was not on disk.
+// powerCut takes back an arbitrary part of what was not on disk, in whichever segment.
 func (m *machine) powerCut() {
-	id, size := m.last()
-	if id == 0 {
-		return
-	}
-	path := segmentPath(m.dir, id)
-	if m.newborn == id {
-		switch rapid.SampledFrom([]string{"lost", "empty", "part", "whole"}).Draw(m.t, "newborn") {
-		case "lost":
-			m.must(os.Remove(path))
-		case "empty":
-			m.must(os.Truncate(path, 0))
-		case "part":
-			m.must(os.Truncate(path, rapid.Int64Range(0, segmentHeaderBytes-1).Draw(m.t, "header")))
+	list, err := listSegments(m.dir)
+	m.must(err)
+	for _, s := range list {
+		if m.newborn == s.ID {
+			m.loseNewborn(segmentPath(m.dir, s.ID))
+		} else if from := m.synced[s.ID]; s.Bytes > from {
+			m.loseTail(segmentPath(m.dir, s.ID), from, s.Bytes)
 		}
-		return
 	}
-	from := m.synced[id]
-	if size <= from {
-		return
+}
+
+func (m *machine) loseNewborn(path string) {
+	switch rapid.SampledFrom([]string{"lost", "empty", "part", "whole"}).Draw(m.t, "newborn") {
+	case "lost":
+		m.must(os.Remove(path))
+	case "empty":
+		m.must(os.Truncate(path, 0))
+	case "part":
+		m.must(os.Truncate(path, rapid.Int64Range(0, segmentHeaderBytes-1).Draw(m.t, "header")))
 	}
+}
+
+// loseTail cuts a file somewhere between from and size, and loses arbitrary blocks of what remains behind from.
+func (m *machine) loseTail(path string, from, size int64) {
 	to := rapid.Int64Range(from, size).Draw(m.t, "cut at")
 	m.must(os.Truncate(path, to))
 	if to == from {
@@ -125,10 +130,19 @@ func TestCrashAnywhere(t *testing.T) {
 				need = synced
 			}
 			groups = m.recovered(all, need)
-			id, size := m.last()
-			m.synced, m.newborn = map[uint64]int64{id: size}, 0
+			m.restart()
 		}
 	})
+}
+
+// restart notes that all that recovery left is on disk.
+func (m *machine) restart() {
+	m.synced, m.newborn = map[uint64]int64{}, 0
+	list, err := listSegments(m.dir)
+	m.must(err)
+	for _, s := range list {
+		m.synced[s.ID] = s.Bytes
+	}
 }
 
 // live opens the journal and appends until it dies. It returns all groups that were ever tried, and how many of them were acknowledged
@@ -284,5 +298,37 @@ func TestDamagedSealedSegmentIsAnError(t *testing.T) {
 	var c *CorruptError
 	if _, err := frames(openJournal(t, dir, Options{})); !errors.As(err, &c) {
 		t.Fatalf("cut short: %v", err)
+	}
+}
+
+// TestFramesOutOfPlaceAreAnError: a whole frame in another place than its own is damage, in a segment and between segments.
+func TestFramesOutOfPlaceAreAnError(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, Options{})
+	mustAppend(t, j, Synced, "one")
+	mustAppend(t, j, Synced, "two")
+	if _, err := j.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, j, Synced, "six")
+	data, err := os.ReadFile(segmentPath(dir, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(segmentPath(dir, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first, second = segmentHeaderBytes, segmentHeaderBytes + frameHeaderBytes + 3
+	swapped := slices.Concat(data[:first], data[second:], data[first:second])
+	foreign := slices.Concat(data[:first], other[first:], data[second:])
+	for _, bad := range [][]byte{swapped, foreign} {
+		if err := os.WriteFile(segmentPath(dir, 1), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var c *CorruptError
+		if _, err := j.Read(1, 0, func(int64, []byte) error { return nil }); !errors.As(err, &c) || c.Offset != first {
+			t.Fatal(err)
+		}
 	}
 }
