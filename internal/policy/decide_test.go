@@ -100,6 +100,7 @@ func TestConditions(t *testing.T) {
 		{`kubernetes.object.kind.nested == "x"`, plain, "unsure"},
 		{`has(kubernetes.object.kind.nested)`, plain, "unsure"},
 		{`kubernetes.exec.tty`, blind, "unsure"},
+		{`kubernetes.exec == kubernetes.exec`, blind, "unsure"},
 		{`kubernetes.object.spec.containers[7].name == "x"`, plain, "unsure"},
 		{`dyn(kubernetes).nothing == "x"`, plain, "unsure"},
 		{`podSecrets(kubernetes.object.kind) == []`, plain, "unsure"},
@@ -131,6 +132,10 @@ func TestConditions(t *testing.T) {
 		{`kubernetes.verb == "create"`, foreign, "unsure"},
 		{`has(kubernetes.stored)`, late, "unsure"},
 		{`kubernetes.stored.metadata.labels.app == "x"`, late, "unsure"},
+		{`kubernetes == kubernetes`, late, "unsure"},
+		{`[kubernetes].exists(k, has(k.stored))`, late, "unsure"},
+		{`dyn(kubernetes).stored == {}`, late, "unsure"},
+		{`has(kubernetes.object) || kubernetes.?stored.hasValue()`, late, "unsure"},
 		{`kubernetes.name == "p"`, late, "true"},
 		{`has(kubernetes.stored)`, gone, "false"},
 	} {
@@ -164,7 +169,7 @@ masks: [{name: m, paths: [data.x]}, {name: n, paths: [data.y]}]
 rules:
   - {id: low, protocol: kubernetes, effect: approve, reason: low reason, advice: low advice, approvers: {count: 2, maxGrant: 2h}}
   - {id: high, protocol: kubernetes, effect: approve, risk: high, reason: high reason, advice: high advice, when: 'kubernetes.name == "p"', approvers: {groups: [a, b], expires: 10m}, masks: [n]}
-  - {id: high2, protocol: kubernetes, effect: approve, risk: high, reason: other reason, when: 'kubernetes.name == "p"', approvers: {groups: [b, c], valid: 1m, maxGrant: 1h, expires: 20m}}
+  - {id: high2, protocol: kubernetes, effect: approve, risk: high, reason: other reason, when: 'kubernetes.name == "p"', approvers: {groups: [b, c], count: 3, valid: 1m, maxGrant: 1h, expires: 20m}}
   - {id: only-c, protocol: kubernetes, effect: approve, reason: c, when: 'kubernetes.namespace == "c"', approvers: {users: [c]}}
   - {id: yes, protocol: kubernetes, effect: allow, risk: medium, masks: [m]}
   - {id: extra, protocol: kubernetes, risk: critical, masks: [m], when: 'kubernetes.namespace == "x"'}
@@ -187,7 +192,7 @@ rules:
 			Approval: &access.ApprovalTerms{Count: 2, Expires: time.Hour, Valid: 15 * time.Minute, MaxGrant: 2 * time.Hour}}},
 		"strictest": {access.Kubernetes{Verb: "create", Namespace: "a", Name: "p"}, access.Decision{
 			Effect: access.Approve, Risk: access.RiskHigh, Reason: "high reason; other reason", Advice: "high advice", Masks: withN, Rules: []access.RuleHit{high, high2, low, yes},
-			Approval: &access.ApprovalTerms{Groups: []string{"b"}, Count: 2, Expires: 10 * time.Minute, Valid: time.Minute, MaxGrant: time.Hour}}},
+			Approval: &access.ApprovalTerms{Groups: []string{"b"}, Count: 3, Expires: 10 * time.Minute, Valid: time.Minute, MaxGrant: time.Hour}}},
 		"nobody could approve": {access.Kubernetes{Verb: "create", Namespace: "c", Name: "p"}, access.Decision{
 			Effect: access.Deny, Risk: access.RiskHigh, Masks: withN,
 			Reason: "rules high, high2, only-c ask for approvers, and no group or user is named by all of them, so nobody can approve it",
@@ -209,6 +214,29 @@ rules:
 		if got.Effect != access.Allow || got.Observed == nil || *got.Observed != c.want.Effect || got.Approval != nil || !cmp.Equal(got.Masks, c.want.Masks) || got.Reason != c.want.Reason {
 			t.Errorf("%s: observed: %+v", name, got)
 		}
+	}
+}
+
+// One decision's masks are not changed by the next.
+func TestMasksAreNotShared(t *testing.T) {
+	s := load(t, `
+masking: [secrets, known, z]
+masks: [{name: z, paths: [z]}, {name: a, paths: [a]}, {name: b, paths: [b]}]
+rules:
+  - {id: a, protocol: kubernetes, effect: allow, masks: [a], verbs: [get]}
+  - {id: b, protocol: kubernetes, effect: allow, masks: [b, a], verbs: [list]}
+`)
+	names := func(d access.Decision) (out string) {
+		for _, m := range d.Masks {
+			out += m.Name + " "
+		}
+		return out
+	}
+	plain, _ := s.Decide(operation(access.Kubernetes{Verb: "watch"}))
+	get, _ := s.Decide(operation(access.Kubernetes{Verb: "get"}))
+	list, _ := s.Decide(operation(access.Kubernetes{Verb: "list"}))
+	if names(plain) != "known secrets z " || names(get) != "a known secrets z " || names(list) != "a b known secrets z " {
+		t.Errorf("%s; %s; %s", names(plain), names(get), names(list))
 	}
 }
 

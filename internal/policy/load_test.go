@@ -121,8 +121,12 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add([]byte("rules:\n  - id: a\n    protocol: kubernetes\n    effect: deny\n    reason: r\n    when: >-\n      kubernetes.nme\n        == \"\\u00e4\"\n"))
 	f.Add([]byte("rules: [{id: a, when: \"\\x00\xff kubernetes.\\n\"}]\n"))
+	c, err := newCompiler()
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := Load(map[string][]byte{"p.yaml": bytes.Clone(b)})
+		s, err := c.load(map[string][]byte{"p.yaml": bytes.Clone(b)})
 		if (s == nil) == (err == nil) {
 			t.Errorf("set %v, error %v", s != nil, err)
 		}

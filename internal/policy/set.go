@@ -39,6 +39,10 @@ func Load(files map[string][]byte) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.load(files)
+}
+
+func (c *compiler) load(files map[string][]byte) (*Set, error) {
 	s := &Set{schema: c.schema, compiler: c, masks: map[string]access.Mask{}}
 	var ps problems
 	names := make([]string, 0, len(files))
