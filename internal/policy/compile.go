@@ -16,9 +16,9 @@ import (
 )
 
 // costLimit bounds one evaluation of one condition, in CEL's units: about one per field, operator and 10 characters
-// of text looked at, which allows for some ten thousand turns of a loop and some tens of milliseconds. Conditions of
+// of text looked at, which allows for some thousand turns of a loop and some tens of milliseconds. Conditions of
 // bounded cost (no loop) are not counted.
-const costLimit = 100_000
+const costLimit = 50_000
 
 // compiler turns conditions into programs. There is one environment per protocol, with its variables.
 type compiler struct {
