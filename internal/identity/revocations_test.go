@@ -3,6 +3,7 @@ package identity_test
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +16,11 @@ import (
 type stream struct {
 	at    time.Time
 	cause *access.Refusal
-	times int
+	times atomic.Int64
 }
 
 func (s *stream) cancel(err error) {
-	s.times++
+	s.times.Add(1)
 	s.at = time.Now()
 	errors.As(err, &s.cause)
 }
@@ -50,19 +51,19 @@ func TestI80RevocationCutsWhatItCovers(t *testing.T) {
 			r.Register(agent("a"), "s-a", ended.cancel)()
 			r.Add(rev)
 			r.Add(rev)
-			if a1.times != 1 || a2.times != 1 || a1.code() != access.CodeRevoked {
-				t.Errorf("cut %d and %d times, %s", a1.times, a2.times, a1.code())
+			if a1.times.Load() != 1 || a2.times.Load() != 1 || a1.code() != access.CodeRevoked {
+				t.Errorf("cut %d and %d times, %s", a1.times.Load(), a2.times.Load(), a1.code())
 			}
-			if b.times != 0 || ended.times != 0 || r.Live() != 1 {
-				t.Errorf("another's stream cut %d times, an ended one %d; %d live", b.times, ended.times, r.Live())
+			if b.times.Load() != 0 || ended.times.Load() != 0 || r.Live() != 1 {
+				t.Errorf("another's stream cut %d times, an ended one %d; %d live", b.times.Load(), ended.times.Load(), r.Live())
 			}
 			if r.Check(agent("a"), "s-a") == nil || r.Check(agent("b"), "s-b") != nil {
 				t.Error("new operations are not judged alike")
 			}
 			var late stream
 			r.Register(agent("a"), "s-a", late.cancel)
-			if late.times != 1 || r.Live() != 1 {
-				t.Errorf("registered after the revocation: cut %d times, %d live", late.times, r.Live())
+			if late.times.Load() != 1 || r.Live() != 1 {
+				t.Errorf("registered after the revocation: cut %d times, %d live", late.times.Load(), r.Live())
 			}
 		})
 	}
@@ -118,12 +119,12 @@ func TestI80EndOfTheTokenCuts(t *testing.T) {
 		synctest.Wait()
 		for n := range streams {
 			s := &streams[n]
-			if n%2 == 0 && (s.times != 1 || !s.at.Equal(soon.Expires) || s.code() != access.CodeUnauthenticated) || n%2 == 1 && s.times != 0 {
-				t.Fatalf("stream %d: cut %d times, at %s, %s", n, s.times, s.at, s.code())
+			if n%2 == 0 && (s.times.Load() != 1 || !s.at.Equal(soon.Expires) || s.code() != access.CodeUnauthenticated) || n%2 == 1 && s.times.Load() != 0 {
+				t.Fatalf("stream %d: cut %d times, at %s, %s", n, s.times.Load(), s.at, s.code())
 			}
 		}
-		if r.Live() != 50 || ended.times != 0 {
-			t.Errorf("%d live; an ended stream cut %d times", r.Live(), ended.times)
+		if r.Live() != 50 || ended.times.Load() != 0 {
+			t.Errorf("%d live; an ended stream cut %d times", r.Live(), ended.times.Load())
 		}
 		if r.Check(soon, "") == nil {
 			t.Error("an ended token passes Check")
@@ -138,23 +139,23 @@ func TestI80EndOfTheTokenCuts(t *testing.T) {
 
 func TestExpiryIsTheWallClocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		back := time.Duration(0)
-		r := identity.NewRevocations(func() time.Time { return time.Now().Add(-back) })
+		var back atomic.Int64
+		r := identity.NewRevocations(func() time.Time { return time.Now().Add(-time.Duration(back.Load())) })
 		p := agent("a")
 		p.Expires = time.Now().Add(time.Minute)
 		var s stream
 		r.Register(p, "", s.cancel)
 		time.Sleep(30 * time.Second)
-		back = 10 * time.Second // the clock is set back
+		back.Store(int64(10 * time.Second)) // the clock is set back
 		time.Sleep(35 * time.Second)
 		synctest.Wait()
-		if s.times != 0 {
+		if s.times.Load() != 0 {
 			t.Error("cut before the clock said so")
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if s.times != 1 {
-			t.Errorf("cut %d times", s.times)
+		if s.times.Load() != 1 {
+			t.Errorf("cut %d times", s.times.Load())
 		}
 	})
 }
