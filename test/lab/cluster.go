@@ -27,6 +27,8 @@ type Cluster struct {
 	Bin string
 	// Containers says whether pods are containers; otherwise they are plain processes of this host.
 	Containers bool
+	// ours says that Stop stops it.
+	ours bool
 }
 
 // Root is the module's folder.
@@ -35,13 +37,18 @@ func Root() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// StartCluster builds, once, what a cluster needs, and starts one. Progress goes to w.
+// StartCluster builds, once, what a cluster needs, and starts one. Progress goes to w. Where GATEBOOK_CLUSTER names the
+// folder of a cluster that runs (the RUN of test/cluster/up.sh), that one is used, and left running.
 func StartCluster(ctx context.Context, w io.Writer, env ...string) (*Cluster, error) {
-	run, err := os.MkdirTemp("", "gb") // short: socket paths are bounded
-	if err != nil {
-		return nil, err
+	run, ours := os.Getenv("GATEBOOK_CLUSTER"), false
+	if run == "" {
+		d, err := os.MkdirTemp("", "gb") // short: socket paths are bounded
+		if err != nil {
+			return nil, err
+		}
+		run, ours = d, true
 	}
-	c := &Cluster{Run: run, Kubeconfig: filepath.Join(run, "pki", "admin.kubeconfig")}
+	c := &Cluster{Run: run, Kubeconfig: filepath.Join(run, "pki", "admin.kubeconfig"), ours: ours}
 	cache := os.Getenv("LAB")
 	if cache == "" {
 		d, err := os.UserCacheDir()
@@ -52,6 +59,9 @@ func StartCluster(ctx context.Context, w io.Writer, env ...string) (*Cluster, er
 	}
 	c.Bin = filepath.Join(cache, "bin")
 	for _, script := range []string{"build.sh", "up.sh"} {
+		if !ours {
+			break
+		}
 		if err := c.script(ctx, w, script, env...); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", script, err), c.Stop(w))
 		}
@@ -92,6 +102,9 @@ func cleanEnv() []string {
 
 // Stop stops the cluster and removes its folder.
 func (c *Cluster) Stop(w io.Writer) error {
+	if !c.ours {
+		return nil
+	}
 	return c.script(context.Background(), w, "down.sh")
 }
 
