@@ -97,7 +97,7 @@ func (x *exchange) send(s *sink, p gate.Permit, out *access.Outcome) error {
 // upstreamRequest makes the request as it is sent: the client's own bytes, but for placeholders, which become what
 // they stand for.
 func (x *exchange) upstreamRequest(p gate.Permit, n negotiated) (*http.Request, error) {
-	header := upstreamHeader(x.r.Header)
+	header := x.header.Clone()
 	header.Del("Accept")
 	if n.accept != "" {
 		header.Set("Accept", n.accept)

@@ -19,7 +19,9 @@ type exchange struct {
 	k  *reading
 	op *access.Operation
 
-	body *body
+	// header is the client's as it is forwarded, and as it counts for decoding and the digest.
+	header http.Header
+	body   *body
 	// doc is the decoded body; nil where there is none, or none that can be read with certainty.
 	doc *document
 	// masked is doc as it is recorded and shown.
@@ -47,7 +49,7 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 	x.shape = h.shapes.object(k)
 	for _, step := range []func() *access.Refusal{
 		func() *access.Refusal { return why },
-		func() *access.Refusal { return checkHeaders(r.Header) },
+		x.readHeader,
 		x.readUpgrade, x.readBody, x.decode, x.finish,
 	} {
 		if why := step(); why != nil {
@@ -55,6 +57,13 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 		}
 	}
 	return x, nil
+}
+
+func (x *exchange) readHeader() *access.Refusal {
+	if x.header = upstreamHeader(x.r.Header); x.k.isStream {
+		x.header = streamHeader(x.r.Header)
+	}
+	return checkHeaders(x.r.Header)
 }
 
 // readUpgrade reads what an exec, attach or port-forward asks for, and refuses every other upgrade: a connection whose
@@ -104,7 +113,7 @@ func (x *exchange) readBody() *access.Refusal {
 
 // decode reads the body into the operation; what cannot be read with certainty is named as uninspectable.
 func (x *exchange) decode() *access.Refusal {
-	k, contentType := x.k, upstreamHeader(x.r.Header).Get("Content-Type")
+	k, contentType := x.k, x.header.Get("Content-Type")
 	if k.Verb == "patch" {
 		mediaType, _, _ := strings.Cut(contentType, ";") // as the API server reads it (handlers.PatchResource)
 		if k.PatchType = patchType(mediaType); k.PatchType == "" {
@@ -181,7 +190,7 @@ func (x *exchange) finish() *access.Refusal {
 	x.op.Verb = x.k.Verb
 	x.op.Command = x.hidden(command(x.r, x.k, x.masked, object))
 	var err error
-	if x.op.Digest, err = x.h.digest(x.r, x.k, x.body); err != nil {
+	if x.op.Digest, err = x.h.digest(x.r, x.k, x.header, x.body); err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}
 	return nil
@@ -189,6 +198,9 @@ func (x *exchange) finish() *access.Refusal {
 
 // hidden is s without the values that are known to be secret.
 func (x *exchange) hidden(s string) string {
+	if s == "" {
+		return ""
+	}
 	masked, err := x.maskText(s)
 	if err != nil { // a strings.Builder takes everything
 		return "(cannot be masked)"
