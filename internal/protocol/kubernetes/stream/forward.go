@@ -230,7 +230,9 @@ func (f *forward) failBook(err error) {
 	}
 }
 
-// connection is one forwarded TCP connection.
+// connection is one forwarded TCP connection. Its bytes are masked as text is: a known secret on its way to the client
+// is replaced by a placeholder of another length, so that a binary protocol which carries one may break. Policy decides
+// whether known values are masked at all.
 type connection struct {
 	f        *forward
 	client   portforward.Pair

@@ -1,0 +1,158 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/recording"
+	"gatebook/internal/wire/remotecommand"
+)
+
+// end is one end of a command, played by the test.
+type end struct {
+	remotecommand.Conn
+	frames chan remotecommand.Frame
+	stuck  bool // takes nothing until it is aborted
+	gone   chan struct{}
+	once   sync.Once
+	got    strings.Builder
+}
+
+func newEnd(stuck bool) *end {
+	return &end{frames: make(chan remotecommand.Frame, 1), stuck: stuck, gone: make(chan struct{})}
+}
+
+func (*end) Protocol() remotecommand.Protocol { return remotecommand.V5 }
+
+func (e *end) Receive(fn func(remotecommand.Frame) error) error {
+	for {
+		select {
+		case f := <-e.frames:
+			if err := fn(f); err != nil {
+				return err
+			}
+		case <-e.gone:
+			return nil
+		}
+	}
+}
+
+func (e *end) Send(_ remotecommand.Channel, p []byte) error {
+	if e.stuck {
+		<-e.gone
+		return io.ErrClosedPipe
+	}
+	e.got.Write(p)
+	return nil
+}
+
+func (*end) CloseSend(remotecommand.Channel) error { return nil }
+func (e *end) Close()                              { e.Abort() }
+func (e *end) Abort()                              { e.once.Do(func() { close(e.gone) }) }
+
+type anyBook struct{}
+
+func (anyBook) Record(recording.Stream, recording.Direction, []byte) error { return nil }
+func (anyBook) Resize(uint16, uint16) error                                { return nil }
+
+func nothing(dst io.Writer) Text { return plain{dst} }
+
+// I80: the cut comes within a second, also where the client has stopped reading in the middle of a write, or the
+// upstream has.
+func TestI80CutOfAStuckEnd(t *testing.T) {
+	for name, stuck := range map[string][2]bool{"client": {true, false}, "upstream": {false, true}, "both": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, upstream := newEnd(stuck[0]), newEnd(stuck[1])
+				client.frames <- remotecommand.Frame{Channel: remotecommand.Stdin, Data: []byte("in")}
+				upstream.frames <- remotecommand.Frame{Channel: remotecommand.Stdout, Data: []byte("out")}
+				ctx, cut := context.WithCancelCause(context.Background())
+				done := make(chan access.Outcome)
+				go func() {
+					done <- Command{Client: client, Upstream: upstream, Streams: remotecommand.Streams{Stdin: true, Stdout: true},
+						Book: anyBook{}, Masks: Masks{Record: nothing}}.Run(ctx)
+				}()
+				synctest.Wait() // both are as stuck as they get
+				began := time.Now()
+				cut(access.Refuse(access.CodeRevoked, nil, "revoked"))
+				out := <-done
+				if took := time.Since(began); took >= time.Second || !strings.Contains(out.Truncated, "revoked") {
+					t.Errorf("cut after %v: %+v", took, out)
+				}
+			})
+		})
+	}
+}
+
+// held is a Text that holds everything back until it is closed.
+type held struct {
+	plain
+	n int
+}
+
+func (h *held) Write(p []byte) (int, error) { h.n += len(p); return len(p), nil }
+func (h *held) Held() int                   { return h.n }
+
+// Input whose record is held back is held back itself, for a moment.
+func TestInputWaitsForItsRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent strings.Builder
+		l := toUpstream(anyBook{}, recording.Stdin, Masks{Record: func(dst io.Writer) Text { return &held{} }}, func(b []byte) error {
+			sent.Write(b)
+			return nil
+		})
+		if err := l.write([]byte("can")); err != nil || sent.Len() != 0 {
+			t.Errorf("sent %q before it was recorded, %v", sent.String(), err)
+		}
+		time.Sleep(linger)
+		synctest.Wait()
+		if sent.String() != "can" {
+			t.Errorf("%q was sent in the end", sent.String())
+		}
+		if err := l.close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// deafBook takes nothing in one direction.
+type deafBook struct {
+	anyBook
+	to recording.Direction
+}
+
+var errDeaf = errors.New("no space left")
+
+func (d deafBook) Record(_ recording.Stream, to recording.Direction, _ []byte) error {
+	if to == d.to {
+		return errDeaf
+	}
+	return nil
+}
+
+// No record, no action, in each direction by itself.
+func TestUnrecordedBytesStay(t *testing.T) {
+	for _, d := range []recording.Direction{recording.FromClient, recording.ToClient} {
+		t.Run(d.String(), func(t *testing.T) {
+			client, upstream := newEnd(false), newEnd(false)
+			f := remotecommand.Frame{Channel: remotecommand.Stdout, Data: []byte("secret")}
+			from := upstream
+			if d == recording.FromClient {
+				f.Channel, from = remotecommand.Stdin, client
+			}
+			from.frames <- f
+			out := Command{Client: client, Upstream: upstream, Streams: remotecommand.Streams{Stdin: true, Stdout: true},
+				Book: deafBook{to: d}, Masks: Masks{Record: nothing}}.Run(t.Context())
+			if strings.Contains(client.got.String()+upstream.got.String(), "secret") || !strings.Contains(out.Truncated, "recorded") {
+				t.Errorf("client got %q, upstream %q, %+v", client.got.String(), upstream.got.String(), out)
+			}
+		})
+	}
+}
