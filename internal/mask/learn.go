@@ -19,7 +19,8 @@ const (
 
 // Learn makes value known to be secret. It is not kept; see Engine. White space around it does not count. What a
 // value holds is learned too: its longer lines, and what is plainly a password or token in a JSON document, in lines
-// of KEY=VALUE and in a URL. A value shorter than Options.MinValueBytes is not learned.
+// of KEY=VALUE and in a URL. A value shorter than Options.MinValueBytes, or made of only one or two kinds of bytes, is not
+// learned.
 func (e *Engine) Learn(value []byte) {
 	l := e.learner()
 	defer e.putLearner(l)
@@ -106,12 +107,36 @@ func (l *learner) line(line []byte) {
 	}
 }
 
+// pattern learns v from the first place on at which it begins like a value and not like a filler: where eight bytes
+// are of at least three kinds. What is before it, and a v without such a place, would be found everywhere and says
+// nothing.
 func (l *learner) pattern(v []byte, more bool) {
+	for len(v) >= windowBytes && filler(v[:windowBytes]) {
+		v = v[1:]
+	}
 	e := l.e
+	if len(v) < e.o.MinValueBytes {
+		return
+	}
 	r := e.keys.newRecord(v, more, &l.buf)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.add(&r)
+}
+
+// filler reports whether b is of one or two kinds of bytes.
+func filler(b []byte) bool {
+	other := b[0]
+	for _, c := range b {
+		if c == b[0] || c == other {
+			continue
+		}
+		if other != b[0] {
+			return false
+		}
+		other = c
+	}
+	return true
 }
 
 // add puts a record in, where there is room. The caller holds mu.

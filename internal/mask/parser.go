@@ -257,7 +257,7 @@ func (p *parser) value(b []byte, i int, last bool) (int, problem) {
 		if end == len(b) && !last {
 			return i, fine
 		}
-		if !ok {
+		if !ok || end < len(b) && b[end] >= '0' && b[end] <= '9' {
 			return end, badNumber
 		}
 		p.number(b, i, end)
