@@ -21,7 +21,7 @@ const (
 // to import it and what it may import. A trailing /* stands for every package below.
 var may = map[string][]string{
 	"access":              {},
-	"wire/*":              {},
+	"wire/*":              {"wire/*"}, // a framing may ride on another
 	"ledger":              {},
 	"journal":             {},
 	"config":              {"access"},
@@ -33,6 +33,8 @@ var may = map[string][]string{
 	"approval":            {"access"},
 	"archive":             {"access", "ledger", "journal"},
 	"recording":           {"access", "ledger", "journal", "archive"},
+	"recording/terminal":  {"access", "recording"},
+	"recording/export":    {"access", "recording", "recording/terminal"},
 	"attribution":         {"access", "store"},
 	"report":              {"access", "store"},
 	"gate":                {"access", "policy", "approval", "recording", "attribution"},

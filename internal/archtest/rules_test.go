@@ -16,6 +16,7 @@ var dialers = map[string]string{
 	"identity/login":   "runs in the CLI: talks to the issuer",
 	"approval/webhook": "notices to people",
 	"api/client":       "runs in the CLI: talks to the gateway",
+	"wire/websocket":   "its handshake rides on the round tripper that the caller brings",
 }
 
 var waysOut = map[string][]string{
