@@ -38,6 +38,12 @@ type Options struct {
 	Config string
 	// Target is further YAML, indented by four spaces, of the one target.
 	Target string
+	// Targets is YAML of further targets, as Upstream.Target gives it.
+	Targets string
+	// Issuers is further YAML, indented by two spaces: items of the list of issuers.
+	Issuers string
+	// Data is the data folder; empty: one in Dir.
+	Data string
 	// Env is more environment for the process.
 	Env []string
 }
@@ -50,6 +56,7 @@ type Gateway struct {
 	bin     string
 	env     []string
 	people  *people
+	data    string
 	// Dir holds everything: config.yaml, data, policy, gateway.log.
 	Dir string
 	// URL of the gateway, Target of the cluster behind it, Admin of health and metrics.
@@ -67,6 +74,9 @@ func (c *Cluster) StartGateway(t testing.TB, bin string, o Options) *Gateway {
 	listen, admin := freePort(t), freePort(t)
 	g := &Gateway{t: t, cluster: c, bin: bin, env: o.Env, Dir: dir, URL: fmt.Sprintf("https://localhost:%d", listen), Admin: fmt.Sprintf("http://127.0.0.1:%d", admin)}
 	g.Target = g.URL + "/k/lab"
+	if g.data = o.Data; g.data == "" {
+		g.data = filepath.Join(dir, "data")
+	}
 	var err error
 	if g.people, err = newPeople(filepath.Join(dir, "people.jwks")); err != nil {
 		t.Fatal(err)
@@ -82,16 +92,16 @@ data: %s
 %sissuers:
   - {name: lab, url: 'https://issuer.gatebook', audiences: [gatebook], kubernetes: true, cluster: lab, tokenReview: true}
   - {name: people, url: '%s', audiences: [gatebook], jwksFile: %s}
-targets:
+%stargets:
   - name: lab
     kubeconfig: %s
-%sroles:
+%s%sroles:
   approvers: {groups: [approvers]}
   auditors: {groups: [auditors]}
   admins: {groups: [admins]}
   breakGlass: {groups: [glass]}
 drain: 2s
-%s`, listen, admin, filepath.Join(dir, "data"), policy, peopleIssuer, filepath.Join(dir, "people.jwks"), c.Kubeconfig, o.Target, o.Config)
+%s`, listen, admin, g.data, policy, peopleIssuer, filepath.Join(dir, "people.jwks"), o.Issuers, c.Kubeconfig, o.Target, o.Targets, o.Config)
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +243,7 @@ func (g *Gateway) Log() string {
 
 // Data is the gateway's data folder, or a path in it.
 func (g *Gateway) Data(path ...string) string {
-	return filepath.Join(append([]string{g.Dir, "data"}, path...)...)
+	return filepath.Join(append([]string{g.data}, path...)...)
 }
 
 // Person gives a token of a person with groups.

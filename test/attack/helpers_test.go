@@ -1,0 +1,154 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/api/client"
+	"gatebook/test/lab"
+)
+
+// allowAll lets everything through, so that a test is about something else; the default masks stay on.
+const allowAll = `rules:
+  - {id: everything, protocol: kubernetes, effect: allow, reason: a test allows everything}
+`
+
+// admin runs kubectl directly at the cluster, as its administrator.
+func admin(t *testing.T, stdin string, args ...string) lab.Result {
+	t.Helper()
+	r, err := cluster.Kubectl(context.Background(), cluster.Kubeconfig, stdin, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func must(t *testing.T, r lab.Result) lab.Result {
+	t.Helper()
+	if r.Code != 0 {
+		t.Fatalf("exit %d\n%s", r.Code, r.Out())
+	}
+	return r
+}
+
+// namespace makes a namespace that ends with the test.
+func namespace(t *testing.T) string {
+	t.Helper()
+	ns := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	ns = fmt.Sprintf("%.40s-%d", ns, time.Now().UnixNano()%1e6)
+	must(t, admin(t, "", "create", "namespace", ns))
+	t.Cleanup(func() { admin(t, "", "delete", "namespace", ns, "--wait=false") })
+	return ns
+}
+
+// pod makes a running pod of one busybox container c under the service account claude. more is further YAML of the
+// container, indented by four spaces.
+func pod(t *testing.T, ns, name, more string) {
+	t.Helper()
+	admin(t, "", "-n", ns, "create", "sa", "claude")
+	must(t, admin(t, fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, namespace: %s, labels: {app: %s}}
+spec:
+  serviceAccountName: claude
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: lab.local/busybox:1
+    imagePullPolicy: Never
+    command: [sh, -c, "echo started; sleep 100000"]
+%s`, name, ns, name, more), "apply", "-f", "-"))
+	must(t, admin(t, "", "-n", ns, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s"))
+}
+
+// pending waits for an approval of an operation whose command contains text.
+func pending(t *testing.T, x *client.Client, text string) access.Approval {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		page, err := x.Approvals(t.Context(), access.ApprovalPending)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range page.Items {
+			if strings.Contains(a.Operation.Command, text) {
+				return a
+			}
+		}
+	}
+	t.Fatalf("nobody was asked about %q", text)
+	return access.Approval{}
+}
+
+var markers atomic.Int64
+
+// book gives all that is recorded of a principal's operations until now, the earliest first. The index is fed in order:
+// what came before a marker is there when the marker is.
+func book(t *testing.T, g *lab.Gateway, principal string) []access.Record {
+	t.Helper()
+	marker := fmt.Sprintf("marker-%d", markers.Add(1))
+	over(t, g, h1).do(request{path: "/k/lab/" + marker, token: g.Person(marker)})
+	auditor := g.API(g.Person("grace", "auditors"))
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		page, err := auditor.Operations(t.Context(), client.Query{Principal: marker})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Items) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the index does not get on")
+		}
+	}
+	var all []access.Record
+	for q := (client.Query{Principal: principal, Limit: 500}); ; {
+		page, err := auditor.Operations(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, page.Items...)
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// own leaves out what the gateway read for an operation.
+func own(all []access.Record) []access.Record {
+	return slices.DeleteFunc(slices.Clone(all), func(r access.Record) bool { return r.Operation.Parent != "" })
+}
+
+// refusedOnce asserts that the book holds exactly one operation of the principal, refused with code.
+func refusedOnce(t *testing.T, g *lab.Gateway, principal string, code access.Code) access.Record {
+	t.Helper()
+	all := own(book(t, g, principal))
+	if len(all) != 1 {
+		t.Fatalf("%d records of %s, want 1: %+v", len(all), principal, all)
+	}
+	if r := all[0].Refused; r == nil || r.Code != code {
+		t.Errorf("recorded %q as %+v, outcome %+v, decision %+v; want refused with %s", all[0].Operation.Command, r, all[0].Outcome, all[0].Decision, code)
+	}
+	return all[0]
+}
+
+// reached gives what the API server itself saw of a principal, but for what the gateway read for an operation: it is
+// empty where an operation was refused.
+func reached(t *testing.T, g *lab.Gateway, a *lab.Audit, principal string) []lab.AuditEvent {
+	t.Helper()
+	lookups := map[string]bool{}
+	for _, r := range book(t, g, principal) {
+		if r.Operation.Parent != "" {
+			lookups[string(r.Operation.ID)] = true
+		}
+	}
+	return slices.DeleteFunc(a.Events(t, principal), func(e lab.AuditEvent) bool { return lookups[e.ID] })
+}

@@ -1,0 +1,79 @@
+package lab
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// UpstreamToken is the credential that the gateway has for a made-up upstream.
+const UpstreamToken = "the-gateways-own-credential"
+
+// Upstream is a TLS server that behaves as a test wants, where the real API server cannot be made to. It keeps every
+// request that reaches it.
+type Upstream struct {
+	URL string
+	dir string
+
+	mu   sync.Mutex
+	seen []Seen
+}
+
+// Seen is one request as it arrived.
+type Seen struct {
+	Method, URI string
+	Header      http.Header
+	// Dump is the head as text.
+	Dump string
+}
+
+// StartUpstream starts a server with h behind it, over HTTP/1.1, and HTTP/2 where asked for. It ends with the test.
+func StartUpstream(t testing.TB, http2 bool, h http.HandlerFunc) *Upstream {
+	t.Helper()
+	u := &Upstream{dir: t.TempDir()}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.note(r)
+		h(w, r)
+	}))
+	s.EnableHTTP2 = http2
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	u.URL = s.URL
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	for name, b := range map[string][]byte{"ca.crt": ca, "token": []byte(UpstreamToken)} {
+		if err := os.WriteFile(filepath.Join(u.dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return u
+}
+
+func (u *Upstream) note(r *http.Request) {
+	dump, err := httputil.DumpRequest(r, false)
+	if err != nil {
+		dump = []byte(err.Error())
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.seen = append(u.seen, Seen{Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone(), Dump: string(dump)})
+}
+
+// Seen gives the requests that have reached it.
+func (u *Upstream) Seen() []Seen {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]Seen(nil), u.seen...)
+}
+
+// Target is the configuration of a gateway's target that is this upstream, for Options.Targets; more is further YAML,
+// indented by four spaces.
+func (u *Upstream) Target(name, more string) string {
+	return fmt.Sprintf("  - name: %s\n    url: '%s'\n    caFile: %s\n    token: {file: %s}\n%s",
+		name, u.URL, filepath.Join(u.dir, "ca.crt"), filepath.Join(u.dir, "token"), more)
+}
