@@ -9,8 +9,11 @@ import (
 )
 
 const (
-	// windowBytes is how many characters the filter looks at, at each position of a stream.
+	// windowBytes is the shortest pattern, and how many characters of one the filter knows.
 	windowBytes = 8
+	// probeBytes is how many characters the filter looks at, at every second position of a stream: of the first
+	// windowBytes characters it knows those from the first on and those from the second on.
+	probeBytes = windowBytes - 1
 	// shortBytes is from how many characters on the start of a value is noticed at all; see TextWriter.
 	shortBytes = 4
 	// maxPattern is the longest pattern; a longer value is kept as several, of pieceBytes and the rest.
@@ -21,7 +24,7 @@ const (
 	maxForms      = 9
 	firstCapacity = 1024
 	// filterBits is the filter's size per pattern, up to maxFilterBits in all.
-	filterBits    = 512
+	filterBits    = 1024
 	maxFilterBits = 1 << 25
 )
 
@@ -36,13 +39,13 @@ var grain = [...]uint{0, 1, 3}
 
 // record is all that is kept of one pattern.
 type record struct {
-	MAC     digest
-	Size    uint16
-	More    bool // a further piece of a longer value
-	Forms   uint8
-	Tags    [lastLevel + 1]uint32
-	Windows [maxForms]uint32
-	Shorts  [maxForms]uint32
+	MAC    digest
+	Size   uint16
+	More   bool // a further piece of a longer value
+	Forms  uint8
+	Tags   [lastLevel + 1]uint32
+	Probes [2 * maxForms]uint32
+	Shorts [maxForms]uint32
 }
 
 // level is where a pattern of size bytes ends.
@@ -114,7 +117,8 @@ func (k *keys) newRecord(v []byte, more bool, buf *[keyBytes + maxPattern]byte) 
 	texts, n := forms(v)
 	r.Forms = uint8(n)
 	for i, text := range texts[:n] {
-		r.Windows[i] = k.windowHash(binary.LittleEndian.Uint64(text[:]))
+		w := binary.LittleEndian.Uint64(text[:])
+		r.Probes[2*i], r.Probes[2*i+1] = k.probeHash(w<<8), k.probeHash(w>>8<<8)
 		r.Shorts[i] = k.shortHash(binary.LittleEndian.Uint32(text[:]))
 	}
 	return r
@@ -132,7 +136,7 @@ func (k *keys) prefixTag(keyed []byte, n int) uint32 {
 type index struct {
 	keys    *keys
 	shift   uint            // 32 - log2(words of filter)
-	filter  []atomic.Uint64 // windows of eight characters: two bits in one word
+	filter  []atomic.Uint64 // probes, four bits each, in one word
 	short   []atomic.Uint64 // the first four characters, likewise
 	nodes   []node
 	macs    []atomic.Uint32 // record number + 1, by mac
@@ -166,8 +170,11 @@ func spread(h uint32) uint32 {
 	return h ^ h>>13
 }
 
-// bitsOf are the two bits of a window's hash in its word.
-func bitsOf(h uint32) uint64 { return 1<<(h&63) | 1<<(h>>6&63) }
+// bitsOf are the bits of a hash in its word. The first two are asked for first.
+func bitsOf(h uint32) uint64 {
+	more := spread(h)
+	return 1<<(h&63) | 1<<(h>>6&63) | 1<<(more&63) | 1<<(more>>6&63)
+}
 
 func nodeKey(level int, tag uint32) uint64 { return uint64(level+1)<<32 | uint64(tag) }
 
@@ -231,21 +238,43 @@ func (x *index) add(r *record) {
 	}
 	for i := range r.Forms {
 		x.short[r.Shorts[i]>>x.shift].Or(bitsOf(r.Shorts[i]))
-		x.filter[r.Windows[i]>>x.shift].Or(bitsOf(r.Windows[i]))
+		for _, h := range r.Probes[2*i:][:2] {
+			x.filter[h>>x.shift].Or(bitsOf(h))
+		}
 	}
 }
 
-// next gives the first position of b, from i on, at which the eight bytes there may begin a pattern; -1 where none is.
+// next gives the first position p of b, of i, i+2, i+4 and so on, such that a pattern may begin at p or at p-1; -1 where
+// none is. Of patterns that begin in the last windowBytes-1 bytes it need not know.
 func (x *index) next(b []byte, i int) int {
 	k, filter, shift := x.keys.window, x.filter, x.shift&31
-	for ; i+windowBytes <= len(b); i++ {
-		h := uint32(binary.LittleEndian.Uint64(b[i:]) * k >> 32)
-		w := filter[h>>shift].Load()
-		if w>>(h&63)&(w>>(h>>6&63))&1 != 0 {
-			return i
+	for {
+		// Four probes at once, so that the processor need not wait for one after the other.
+		for ; i+6+windowBytes <= len(b); i += 8 {
+			c := b[i : i+6+windowBytes : i+6+windowBytes]
+			h0 := uint32(binary.LittleEndian.Uint64(c[0:]) << 8 * k >> 32)
+			h1 := uint32(binary.LittleEndian.Uint64(c[2:]) << 8 * k >> 32)
+			h2 := uint32(binary.LittleEndian.Uint64(c[4:]) << 8 * k >> 32)
+			h3 := uint32(binary.LittleEndian.Uint64(c[6:]) << 8 * k >> 32)
+			w0, w1 := filter[h0>>shift].Load(), filter[h1>>shift].Load()
+			w2, w3 := filter[h2>>shift].Load(), filter[h3>>shift].Load()
+			if (w0>>(h0&63)&(w0>>(h0>>6&63))|w1>>(h1&63)&(w1>>(h1>>6&63))|
+				w2>>(h2&63)&(w2>>(h2>>6&63))|w3>>(h3&63)&(w3>>(h3>>6&63)))&1 != 0 {
+				break
+			}
+		}
+		for end := i + 8; i < end; i += 2 {
+			if i+probeBytes > len(b) {
+				return -1
+			}
+			var c [8]byte
+			copy(c[:], b[i:i+probeBytes])
+			h := x.keys.probeHash(binary.LittleEndian.Uint64(c[:]) << 8)
+			if m := bitsOf(h); x.filter[h>>shift].Load()&m == m {
+				return i
+			}
 		}
 	}
-	return -1
 }
 
 // mayStart reports whether the four bytes of b may begin a pattern.

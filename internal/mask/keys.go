@@ -49,9 +49,9 @@ func (k *keys) digestOf(keyed []byte) (d digest) {
 	return d
 }
 
-// windowHash is the hash of eight bytes that the filter is made of. Its low half is thrown away, so that it does not
-// determine the bytes.
-func (k *keys) windowHash(w uint64) uint32 { return uint32(w * k.window >> 32) }
+// probeHash is the hash of probeBytes bytes, w's upper ones, that the filter is made of. Its low half is thrown away,
+// so that it does not determine the bytes.
+func (k *keys) probeHash(w uint64) uint32 { return uint32(w * k.window >> 32) }
 
 // shortHash is the same for four bytes.
 func (k *keys) shortHash(w uint32) uint32 { return uint32((uint64(w) ^ k.tag[0]>>32) * k.short >> 32) }

@@ -69,11 +69,6 @@ func (r *reader) at(n int) (byte, bool) {
 		return r.escape(n)
 	case kind == percentEscapes && c == '%':
 		return r.percent(n)
-	case kind == lineWraps && (c == '\n' || c == '\r'):
-		for ok && (c == '\n' || c == '\r' || c == ' ' || c == '\t') {
-			c, ok = r.at(n - 1)
-		}
-		return c, ok
 	}
 	return c, true
 }

@@ -1,6 +1,9 @@
 package mask
 
-import "bytes"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // view is a stretch of the stream with one more layer undone, and where each of its bytes came from. It is made only
 // around escapes: elsewhere the stream's own bytes are what there is to see.
@@ -79,42 +82,89 @@ func (s *stream) search(v *view, depth int) {
 // searches it; and gives where it ended.
 func (s *stream) around(v *view, i int, kind layer, depth int) int {
 	under := &s.views[depth]
-	under.text, under.from = under.text[:0], under.from[:0]
-	r := reader{src: v.text, pos: max(0, i-windowBytes+1), layers: layerOf[kind]}
-	for quiet := 0; quiet < settle; {
-		at, rest := r.pos, r.waiting[0] > 0
-		c, ok := r.next()
-		if !ok {
+	under.text, under.from, under.cut = under.text[:0], under.from[:0], false
+	at := max(0, i-windowBytes+1)
+	for quiet := at - i; quiet < settle; quiet++ {
+		if at == len(v.text) {
+			under.cut = v.cut
 			break
 		}
-		if quiet++; r.pos-at > 1 || at <= i {
-			quiet = 0
+		c, from := v.text[at], v.origin(at)
+		if !kind.begins(c) {
+			under.text, under.from = append(under.text, c), append(under.from, from)
+			at++
+			continue
 		}
-		if kind == lineWraps {
-			at = r.pos - 1 // what was left out is not part of what follows it
+		var out [utf8.UTFMax]byte
+		n, size := kind.undo(v.text[at:], &out)
+		if size == 0 && v.cut {
+			under.cut = true
+			break
 		}
-		from := v.origin(at)
-		if rest {
-			from = under.from[len(under.from)-1]
+		if size == 0 {
+			n, size = 1, 1
 		}
-		under.text = append(under.text, c)
-		under.from = append(under.from, from)
+		for _, c := range out[:n] {
+			under.text, under.from = append(under.text, c), append(under.from, from)
+		}
+		at += size
+		quiet = 0
 	}
-	under.from = append(under.from, v.origin(min(r.pos, len(v.text))))
-	under.cut = r.short && v.cut
+	under.from = append(under.from, v.origin(at))
 	s.windows(under)
 	if depth+1 < maxLayers {
 		s.search(under, depth+1)
 	}
-	return max(r.pos, i+1)
+	return max(at, i+1)
 }
 
-// layerOf are chains of one layer.
-var layerOf = [...][]layer{{}, {jsonEscapes}, {percentEscapes}, {lineWraps}}
+// begins reports whether c is the first of what kind may undo.
+func (kind layer) begins(c byte) bool {
+	switch kind {
+	case jsonEscapes:
+		return c == '\\'
+	case percentEscapes:
+		return c == '%'
+	}
+	return c == '\n' || c == '\r'
+}
+
+// undo gives what the escape at the start of b stands for, n bytes of out, and its size: 0 where the end of b cuts it.
+// What is no escape stands for itself.
+func (kind layer) undo(b []byte, out *[utf8.UTFMax]byte) (n, size int) {
+	out[0] = b[0]
+	switch kind {
+	case jsonEscapes:
+		r, size := escapeAt(b)
+		if size > 0 {
+			return utf8.EncodeRune(out[:], r), size
+		}
+		return 1, -size // 1 where it is none, 0 where it is cut
+	case percentEscapes:
+		if len(b) < 3 {
+			return 1, 0
+		}
+		if c, ok := hexByte(b[1], b[2]); ok {
+			out[0] = c
+			return 1, 3
+		}
+		return 1, 1
+	}
+	for size < len(b) && isSpace(b[size]) {
+		size++
+	}
+	if size == len(b) {
+		return 0, 0
+	}
+	return 0, size
+}
 
 // windows judges each place of v at which a pattern may begin.
 func (s *stream) windows(v *view) {
-	for i := s.x.next(v.text, 0); i >= 0; i = s.x.next(v.text, i+1) {
+	for i := s.x.next(v.text, 0); i >= 0; i = s.x.next(v.text, i+2) {
+		if i > 0 {
+			s.judge(v.origin(i - 1))
+		}
 		s.judge(v.origin(i))
 	}
 	if !v.cut {
