@@ -69,7 +69,7 @@ func newMemoryIndex() *memoryIndex {
 	return &memoryIndex{sessions: map[access.SessionID]access.Session{}, records: map[access.OperationID]access.Record{}}
 }
 
-func (m *memoryIndex) PutSession(s access.Session) error {
+func (m *memoryIndex) putSession(s access.Session) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.down {
@@ -79,7 +79,7 @@ func (m *memoryIndex) PutSession(s access.Session) error {
 	return nil
 }
 
-func (m *memoryIndex) PutOperation(r access.Record) error {
+func (m *memoryIndex) putOperation(r access.Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.down {
@@ -91,7 +91,7 @@ func (m *memoryIndex) PutOperation(r access.Record) error {
 	return nil
 }
 
-func (m *memoryIndex) EndOperation(id access.OperationID, out access.Outcome) error {
+func (m *memoryIndex) endOperation(id access.OperationID, out access.Outcome) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.down {
@@ -297,4 +297,22 @@ func end(t testing.TB, o *Operation, out access.Outcome) {
 
 func sortedKeys[V any](m map[access.OperationID]V) []access.OperationID {
 	return slices.Sorted(maps.Keys(m))
+}
+
+func (m *memoryIndex) PutBatch(entries []access.IndexEntry) error {
+	for _, e := range entries {
+		var err error
+		switch {
+		case e.Session != nil:
+			err = m.putSession(*e.Session)
+		case e.Record != nil:
+			err = m.putOperation(*e.Record)
+		case e.End != nil:
+			err = m.endOperation(e.End.ID, e.End.Outcome)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -23,7 +23,12 @@ type indexer struct {
 	// ids names the operations that are open where the indexer is; seen the sessions it met in this unit.
 	ids  map[uint64]access.OperationID
 	seen map[access.SessionID]access.Session
+	// pending is read and not given to the index yet.
+	pending []access.IndexEntry
 }
+
+// maxPending bounds a batch: one durable step of the index costs little more than one of its entries.
+const maxPending = 256
 
 // lastStep is how far a session's last time may be behind in the index.
 const lastStep = 10 * time.Second
@@ -52,7 +57,11 @@ func (x *indexer) run() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	for {
-		if err := readOn(x.r.journal, &x.at, 0, x.frame); err != nil && !errors.Is(err, ErrClosed) {
+		err := readOn(x.r.journal, &x.at, 0, x.frame)
+		if err == nil {
+			err = x.flush()
+		}
+		if err != nil && !errors.Is(err, ErrClosed) {
 			x.r.o.Log.Error("reading the journal for the index", "error", err)
 		}
 		select {
@@ -73,6 +82,21 @@ func (x *indexer) frame(raw []byte) error {
 		return err
 	}
 	x.number++
+	if len(x.pending) >= maxPending {
+		return x.flush()
+	}
+	return nil
+}
+
+// flush gives the index what was read, and counts it as passed.
+func (x *indexer) flush() error {
+	if len(x.pending) > 0 {
+		if err := x.try(func() error { return x.r.o.Index.PutBatch(x.pending) }); err != nil {
+			return err
+		}
+		clear(x.pending)
+		x.pending = x.pending[:0]
+	}
 	x.passed.Store(x.number)
 	return nil
 }
@@ -108,9 +132,7 @@ func (x *indexer) begin(f *Frame) error {
 	}
 	if op.Time.Sub(s.Last) >= lastStep {
 		s.Last = op.Time
-		if err := x.try(func() error { return x.r.o.Index.PutSession(s) }); err != nil {
-			return err
-		}
+		x.pending = append(x.pending, access.IndexEntry{Session: &s})
 		x.seen[op.Session] = s
 	}
 	record := access.Record{Operation: *op, Decision: o.Decision}
@@ -121,7 +143,8 @@ func (x *indexer) begin(f *Frame) error {
 		out := refusedOutcome(o.Refused)
 		record.Refused, record.Outcome, record.Approval = o.Refused, &out, o.Refused.Approval
 	}
-	return x.try(func() error { return x.r.o.Index.PutOperation(record) })
+	x.pending = append(x.pending, access.IndexEntry{Record: &record})
+	return nil
 }
 
 func (x *indexer) end(id access.OperationID, f *Frame) error {
@@ -129,7 +152,8 @@ func (x *indexer) end(id access.OperationID, f *Frame) error {
 	if err := json.Unmarshal(f.Data, &c); err != nil {
 		return fmt.Errorf("reading the end of operation %s: %w", id, err)
 	}
-	return x.try(func() error { return x.r.o.Index.EndOperation(id, c.Outcome) })
+	x.pending = append(x.pending, access.IndexEntry{End: &access.Ended{ID: id, Outcome: c.Outcome}})
+	return nil
 }
 
 // try calls the index until it succeeds or the recorder stops.

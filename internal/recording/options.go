@@ -42,17 +42,13 @@ type Ledger interface {
 }
 
 // Index is where operations are found again. One goroutine calls it, in the order of the journal, and again from some
-// point before after a crash: every method is idempotent. An error is retried; nothing waits for it but the removal of
-// the journal's segments.
+// point before after a crash: it is idempotent. An error is retried; nothing waits for it but the removal of the
+// journal's segments.
 type Index interface {
-	// PutSession comes before a session's operations. Where the session is there, the earlier Started and the later
-	// Last stay.
-	PutSession(s access.Session) error
-	// PutOperation comes when an operation begins (Outcome is nil) or was refused. A record that has an Outcome is not
-	// replaced by one that has none.
-	PutOperation(r access.Record) error
-	// EndOperation gives the outcome. An id that is not there is not an error.
-	EndOperation(id access.OperationID, out access.Outcome) error
+	// PutBatch takes entries in order, all or none. A session comes before its operations; where it is there, the
+	// earlier Started and the later Last stay. A record that has an Outcome is not replaced by one that has none. The end
+	// of an operation that is not there is not an error.
+	PutBatch(entries []access.IndexEntry) error
 }
 
 // Options are what a Recorder needs. Journal, Ledger, Archive, Dir and Recipients must be set.

@@ -72,11 +72,14 @@ func TestStreamURLIsWrittenAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := streamURL(r, &access.Kubernetes{Exec: &e})
+	u, err := streamURL(r, &access.Kubernetes{Exec: &e})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got := u.String(); got != "/api/v1/namespaces/n/pods/p%40/exec?command=id&command=-u&stdout=true" {
 		t.Error(got)
 	}
-	if u = streamURL(r, &access.Kubernetes{}); strings.Contains(u.String(), "?") {
+	if u, err = streamURL(r, &access.Kubernetes{}); err != nil || strings.Contains(u.String(), "?") {
 		t.Error(u)
 	}
 }

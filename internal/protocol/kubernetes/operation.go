@@ -193,7 +193,22 @@ func (x *exchange) finish() *access.Refusal {
 	if x.op.Digest, err = x.h.digest(x.r, x.k, x.header, x.body); err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}
+	x.hideWords()
 	return nil
+}
+
+// hideWords hides known secrets in what else of the request policy, approvers and the record see. What goes upstream is
+// read from the request itself.
+func (x *exchange) hideWords() {
+	for _, s := range []*string{&x.k.ProxyPath, &x.k.FieldSelector, &x.k.LabelSelector} {
+		*s = x.hidden(*s)
+	}
+	if e := x.k.Exec; e != nil {
+		e.Command = slices.Clone(e.Command)
+		for i, word := range e.Command {
+			e.Command[i] = x.hidden(word)
+		}
+	}
 }
 
 // hidden is s without the values that are known to be secret.

@@ -34,8 +34,16 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, p gate.Per
 		return
 	}
 	k := p.Operation().Kubernetes
+	to, err := streamURL(r, k)
+	if err != nil {
+		why := access.Refuse(access.CodeMalformed, err, "the options of the stream cannot be read")
+		out = access.Outcome{ExitCode: -1, Code: h.refuseStream(w, r, p, why), Message: why.Message}
+		return
+	}
+	header := streamHeader(r.Header)
+	header.Set("Audit-Id", string(p.Operation().ID)) // the API server's own audit log then names the operation
 	s := stream.Session{
-		Kind: kind, Upstream: permitted{h.o.Upstream, p}, URL: streamURL(r, k), Header: streamHeader(r.Header), Book: p,
+		Kind: kind, Upstream: permitted{h.o.Upstream, p}, URL: to, Header: header, Book: p,
 		Masks: h.streamMasks(p),
 		Refuse: func(w http.ResponseWriter, r *http.Request, why *access.Refusal) int {
 			return h.refuseStream(w, r, p, why)
@@ -60,13 +68,23 @@ type permitted struct {
 func (t permitted) RoundTrip(r *http.Request) (*http.Response, error) { return t.u.RoundTrip(t.p, r) }
 
 // streamURL is where the stream is asked for: the path as it came, and the options as they were decided on, written
-// anew, so that the API server can read nothing else. A port-forward's ports go with its streams.
-func streamURL(r *http.Request, k *access.Kubernetes) *url.URL {
+// anew, so that the API server can read nothing else. They are read again from the request, since the operation's have
+// known secrets hidden. A port-forward's ports go with its streams.
+func streamURL(r *http.Request, k *access.Kubernetes) (*url.URL, error) {
 	u := &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath}
-	if k.Exec != nil {
-		u.RawQuery = encodeOptions(k.Exec).Encode()
+	if k.Exec == nil {
+		return u, nil
 	}
-	return u
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	e, err := streamOptions(q)
+	if err != nil {
+		return nil, err
+	}
+	u.RawQuery = encodeOptions(&e).Encode()
+	return u, nil
 }
 
 // forwardPorts are the ports that a port-forward named; they were checked when it was read.

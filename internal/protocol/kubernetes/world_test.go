@@ -160,16 +160,16 @@ type index struct {
 	rows map[access.OperationID]access.Record
 }
 
-func (i *index) PutSession(access.Session) error { return nil }
+func (i *index) putSession(access.Session) error { return nil }
 
-func (i *index) PutOperation(r access.Record) error {
+func (i *index) putOperation(r access.Record) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.rows[r.Operation.ID] = r
 	return nil
 }
 
-func (i *index) EndOperation(id access.OperationID, out access.Outcome) error {
+func (i *index) endOperation(id access.OperationID, out access.Outcome) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	r := i.rows[id]
@@ -276,4 +276,22 @@ func reply(code int, contentType, body string) http.HandlerFunc {
 		w.WriteHeader(code)
 		io.WriteString(w, body)
 	}
+}
+
+func (i *index) PutBatch(entries []access.IndexEntry) error {
+	for _, e := range entries {
+		var err error
+		switch {
+		case e.Session != nil:
+			err = i.putSession(*e.Session)
+		case e.Record != nil:
+			err = i.putOperation(*e.Record)
+		case e.End != nil:
+			err = i.endOperation(e.End.ID, e.End.Outcome)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
