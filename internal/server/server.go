@@ -151,7 +151,11 @@ func (s *Server) route(r *http.Request) (protocol.Handler, error) {
 	if name, ok := s.o.Hosts[strings.ToLower(host)]; ok {
 		return s.o.Targets[name], nil
 	}
-	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), targets)
+	raw := r.URL.RawPath // as it came; empty where its escaping is the usual one
+	if raw == "" {
+		raw = r.URL.EscapedPath()
+	}
+	rest, ok := strings.CutPrefix(raw, targets)
 	if !ok {
 		return nil, fmt.Errorf("nothing is served at %q; targets are below %sNAME", r.URL.Path, targets)
 	}
