@@ -76,7 +76,7 @@ id=$(held "exec"); say "   ada is asked about an exec, and sees all of it:"; ada
 ada approve "$id" --reason "debugging the web pod is its task"
 id=$(held "flags"); say "   ada is asked about a change:"; ada approvals "$id" | sed -n '1,40p'
 ada approve "$id" --reason "fine"
-id=$(held "clusterrolebinding"); ada deny "$id" --reason "agents get no cluster-wide rights; ask for a role in your namespace"
+id=$(held "ClusterRoleBinding"); ada deny "$id" --reason "agents get no cluster-wide rights; ask for a role in your namespace"
 id=$(held "delete namespace")
 
 if [ -n "${DEMO_ONCE:-}" ]; then ada approve "$id" --reason "team-old is gone"; wait $AGENT || true
