@@ -2,7 +2,6 @@ package mask
 
 import (
 	"crypto/aes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -60,8 +59,7 @@ func (o *Options) setDefaults() error {
 type Engine struct {
 	o    Options
 	keys *keys
-	// seen are digests of whole values that Learn has dealt with, directly mapped; losing one costs time only.
-	seen []atomic.Uint64
+	seen *seen
 	// index is replaced when it has to grow; additions are made in place.
 	index   atomic.Pointer[index]
 	mu      sync.Mutex // serialises additions
@@ -71,18 +69,13 @@ type Engine struct {
 	parts   sync.Pool // *learner
 }
 
-// seen is made of sets of seenWays slots.
-const (
-	seenSets = 1 << 15
-	seenWays = 4
-)
-
 // New makes an Engine that knows nothing yet.
 func New(o Options) (*Engine, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{o: o, keys: newKeys(o.Key), seen: make([]atomic.Uint64, seenSets*seenWays)}
+	k := newKeys(o.Key)
+	e := &Engine{o: o, keys: k, seen: newSeen(k)}
 	e.index.Store(newIndex(e.keys, firstCapacity))
 	return e, nil
 }
@@ -118,30 +111,4 @@ func (e *Engine) Scope(session access.SessionID) *Scope {
 		panic(err) // a key of 32 bytes is always taken
 	}
 	return &Scope{e: e, block: block}
-}
-
-// wasSeen reports whether Learn has dealt with the value of this digest, and markSeen says so.
-func (e *Engine) wasSeen(d *digest) bool {
-	set, v, _ := e.seenSet(d)
-	for i := range set {
-		if set[i].Load() == v {
-			return true
-		}
-	}
-	return false
-}
-
-func (e *Engine) markSeen(d *digest) {
-	set, v, way := e.seenSet(d)
-	for i := range set {
-		if set[i].CompareAndSwap(0, v) {
-			return
-		}
-	}
-	set[way].Store(v)
-}
-
-func (e *Engine) seenSet(d *digest) (set []atomic.Uint64, v uint64, way int) {
-	n := binary.LittleEndian.Uint64(d[:])
-	return e.seen[n%seenSets*seenWays:][:seenWays], binary.LittleEndian.Uint64(d[8:]) | 1, int(n >> 62)
 }

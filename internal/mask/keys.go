@@ -20,6 +20,7 @@ type keys struct {
 	window uint64 // odd
 	short  uint64 // odd
 	tag    [2]uint64
+	print  [4]uint64
 }
 
 func derive(key []byte, label string) (out [keyBytes]byte) {
@@ -30,13 +31,14 @@ func derive(key []byte, label string) (out [keyBytes]byte) {
 }
 
 func newKeys(key []byte) *keys {
-	n := derive(key, "windows")
+	n, p := derive(key, "windows"), derive(key, "fingerprint")
 	return &keys{
 		value:  derive(key, "value"),
 		seal:   derive(key, "seal"),
 		window: binary.LittleEndian.Uint64(n[0:]) | 1,
 		short:  binary.LittleEndian.Uint64(n[8:]) | 1,
 		tag:    [2]uint64{binary.LittleEndian.Uint64(n[16:]), binary.LittleEndian.Uint64(n[24:]) | 1},
+		print:  [4]uint64{binary.LittleEndian.Uint64(p[0:]), binary.LittleEndian.Uint64(p[8:]), binary.LittleEndian.Uint64(p[16:]), binary.LittleEndian.Uint64(p[24:])},
 	}
 }
 

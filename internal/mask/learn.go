@@ -22,33 +22,31 @@ const (
 // of KEY=VALUE and in a URL. A value shorter than Options.MinValueBytes, or made of only one or two kinds of bytes, is not
 // learned.
 func (e *Engine) Learn(value []byte) {
-	l := e.learner()
-	defer e.putLearner(l)
-	d := e.keys.digestOf(append(l.keyed[:keyBytes], value...))
-	if e.wasSeen(&d) {
+	f := e.keys.fingerprint(value, 0)
+	if _, ok := e.seen.get(f); ok {
 		return
 	}
+	l := e.learner()
 	l.whole(value)
-	e.markSeen(&d)
+	e.putLearner(l)
+	e.seen.put(f, digest{})
 }
 
 // learner cuts values into patterns. It has room for what it needs and is used again.
 type learner struct {
-	e     *Engine
-	keyed []byte
-	buf   [keyBytes + maxPattern]byte
+	e   *Engine
+	buf [keyBytes + maxPattern]byte
 }
 
 func (e *Engine) learner() *learner {
 	if l, ok := e.parts.Get().(*learner); ok {
 		return l
 	}
-	return &learner{e: e, keyed: make([]byte, keyBytes, keyBytes+1024)}
+	return &learner{e: e}
 }
 
 func (e *Engine) putLearner(l *learner) {
 	clear(l.buf[:])
-	clear(l.keyed[:cap(l.keyed)])
 	e.parts.Put(l)
 }
 

@@ -101,8 +101,9 @@ func (p *parser) between() bool { return p.want == wantDocument && !p.inside }
 // parse reads b, which follows what was read before, and gives how much of it was read: what is left is an unfinished
 // token. last says that nothing follows. Where there is a problem, the position is its.
 //
-// This is the loop that all the bytes pass through. A key or a string that is nothing but plain characters, in a place
-// where nothing is masked, is dealt with here.
+// This is the loop that all bytes pass through. It deals itself with what is common (plain keys and strings, where
+// nothing is masked, and what stands between them) and leaves the rest to others; so it is longer than functions here
+// should be.
 func (p *parser) parse(b []byte, last bool) (i int, why problem) {
 	p.from = 0
 	if p.inside {
@@ -110,29 +111,68 @@ func (p *parser) parse(b []byte, last bool) (i int, why problem) {
 			return i, why
 		}
 	}
+	plainOnly := !p.known
 	for i < len(b) {
 		next := i
-		switch c := b[i]; {
-		case isSpace(c):
-			i++
-			continue
-		case p.want == wantCommaOrEnd:
-			next, why = p.comma(c, i)
-		case p.want >= wantKey:
+		c := b[i]
+		switch p.want {
+		case wantCommaOrEnd:
+			top := &p.stack[len(p.stack)-1]
+			switch {
+			case c == ',' && top.object:
+				p.want = wantKey
+				i++
+				continue
+			case c == ',':
+				p.want, p.at = wantValue, top.at.element()
+				i++
+				continue
+			case c == '}' && top.object, c == ']' && !top.object:
+				p.pop()
+				i++
+				continue
+			case isSpace(c):
+				i++
+				continue
+			}
+			return i, wantedComma
+		case wantKey, wantKeyOrEnd:
+			if c == '"' && plainOnly {
+				if end := plainRun(b, i+1); end+1 < len(b) && b[end] == '"' && b[end+1] == ':' {
+					if p.at = p.stack[len(p.stack)-1].at; p.at != nil {
+						p.at = p.at.child(b[i+1 : end])
+					}
+					p.want = wantValue
+					i = end + 2
+					continue
+				}
+			}
+			if isSpace(c) {
+				i++
+				continue
+			}
 			next, why = p.key(b, i)
-		case p.want == wantColon:
+		case wantColon:
+			if isSpace(c) {
+				i++
+				continue
+			}
 			if c != ':' {
 				return i, wantedColon
 			}
 			next, p.want = i+1, wantValue
-		case c == '"' && p.at == nil && !p.known:
-			if next = plainRun(b, i+1); next < len(b) && b[next] == '"' {
-				next++
-				p.done()
-				break
+		default: // a value
+			if c == '"' && plainOnly && p.at == nil {
+				if end := plainRun(b, i+1); end < len(b) && b[end] == '"' {
+					p.done()
+					i = end + 1
+					continue
+				}
 			}
-			next, why = p.text(b, i)
-		default:
+			if isSpace(c) {
+				i++
+				continue
+			}
 			next, why = p.value(b, i, last)
 		}
 		if why != fine {
@@ -168,21 +208,6 @@ func (p *parser) replace(b []byte, start, end int, text []byte) {
 	}
 	p.from = end
 	p.masked++
-}
-
-func (p *parser) comma(c byte, i int) (int, problem) {
-	top := &p.stack[len(p.stack)-1]
-	switch {
-	case c == ',' && top.object:
-		p.want = wantKey
-	case c == ',':
-		p.want, p.at = wantValue, top.at.element()
-	case c == '}' && top.object, c == ']' && !top.object:
-		p.pop()
-	default:
-		return i, wantedComma
-	}
-	return i + 1, fine
 }
 
 func (p *parser) pop() {
@@ -307,12 +332,6 @@ func (p *parser) number(b []byte, start, end int) {
 // text reads a string value, or as much of it as there is.
 func (p *parser) text(b []byte, i int) (int, problem) {
 	a := p.at.action()
-	if a != nil && a.encoding == Base64 {
-		if end := p.quick(b, i+1); end > 0 {
-			p.done()
-			return end + 1, fine
-		}
-	}
 	end, closed, escaped, bad := content(b, i+1)
 	switch {
 	case bad != fine:
@@ -329,22 +348,4 @@ func (p *parser) text(b []byte, i int) (int, problem) {
 	}
 	p.done()
 	return end + 1, fine
-}
-
-// quick masks the base64 that begins at start, if all of it is here and it is as base64 should be: then decoding it
-// has checked it too. It gives the end; 0 where the slow way must be taken.
-func (p *parser) quick(b []byte, start int) int {
-	src := b[start:min(len(b), start+wholeBytes+1)]
-	var read int
-	p.keyed, read = decodeBase64Run(p.keyed[:keyBytes], src)
-	end := plainRun(src, read)
-	if end == len(src) || src[end] != '"' || end == 0 {
-		return 0
-	}
-	var ok bool
-	if p.keyed, ok = decodeBase64(p.keyed, src[read:end]); !ok || len(p.keyed) == keyBytes {
-		return 0
-	}
-	p.replace(b, start, start+end, p.s.base64Of(&p.face, p.learnKeyed()))
-	return start + end
 }

@@ -22,12 +22,9 @@ func (p *parser) learn(value []byte) digest {
 func (p *parser) learnKeyed() digest {
 	e := p.s.e
 	d := e.keys.digestOf(p.keyed)
-	if !e.wasSeen(&d) {
-		l := e.learner()
-		l.whole(p.keyed[keyBytes:])
-		e.markSeen(&d)
-		e.putLearner(l)
-	}
+	l := e.learner()
+	l.whole(p.keyed[keyBytes:])
+	e.putLearner(l)
 	return d
 }
 
@@ -59,11 +56,16 @@ func (p *parser) holdFor(a *action) int {
 
 // cover gives what is to stand for the string content raw, and how many values that hides. p owns the result.
 func (p *parser) cover(raw []byte, escaped bool, a *action) ([]byte, int64) {
+	f := p.s.e.keys.fingerprint(raw, a.encoding)
+	if d, ok := p.s.e.seen.get(f); ok {
+		return p.stand(d, a.encoding), 1
+	}
 	text := raw
 	if escaped {
 		p.plain = unescape(p.plain[:0], raw)
 		text = p.plain
 	}
+	encoding := Text
 	switch a.encoding {
 	case JSON:
 		if list, n, ok := p.nested(text, a.nested); ok {
@@ -73,10 +75,25 @@ func (p *parser) cover(raw []byte, escaped bool, a *action) ([]byte, int64) {
 	case Base64:
 		var ok bool
 		if p.keyed, ok = decodeBase64(p.keyed[:keyBytes], text); ok && len(p.keyed) > keyBytes {
-			return p.s.base64Of(&p.face, p.learnKeyed()), 1
+			encoding = Base64
 		}
 	}
-	return p.s.textOf(&p.face, p.learn(text)), 1
+	if encoding == Text {
+		p.keyed = append(p.keyed[:keyBytes], text...)
+	}
+	d := p.learnKeyed()
+	if encoding == a.encoding {
+		p.s.e.seen.put(f, d)
+	}
+	return p.stand(d, encoding), 1
+}
+
+// stand gives the placeholder of a value as it is to be written.
+func (p *parser) stand(d digest, e Encoding) []byte {
+	if e == Base64 {
+		return p.s.base64Of(&p.face, d)
+	}
+	return p.s.textOf(&p.face, d)
 }
 
 // nested masks the document that is the whole of text.

@@ -99,7 +99,7 @@ func content(b []byte, i int) (end int, closed, escaped bool, bad problem) {
 	}
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+func isSpace(c byte) bool { return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t') }
 
 // number gives the end of the number (RFC 8259, section 6) that begins at i, and whether there is one. One that
 // reaches the end of b may go on.
