@@ -151,7 +151,13 @@ func (x *exchange) filterFor(dst io.Writer, resp *http.Response, m masking) (fil
 // pump moves an answer through its filter, event by event where the client waits for events.
 func (x *exchange) pump(s *sink, body io.Reader, f filter, t *transcoder, out *access.Outcome) error {
 	buf := make([]byte, relayBytes)
-	interactive := x.k.Verb == "watch" || x.k.isProxy || queryTrue(x.k.query, "follow")
+	events := x.k.Verb == "watch" || queryTrue(x.k.query, "follow")
+	interactive := events || x.k.isProxy
+	if events { // the API server answers before the first event, too
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
 	for {
 		n, readErr := body.Read(buf)
 		if n > 0 {
