@@ -103,7 +103,7 @@ func TestJournalThatFailsHoldsAnswersBack(t *testing.T) {
 		t.Run(c.String(), func(t *testing.T) {
 			f := &faulty{}
 			s := startStack(t, f)
-			fail := func() { f.now.Store(&c.fault) }
+			fail := func(string) { f.now.Store(&c.fault) }
 			said := newSaid(t)
 			s.during.Store(&fail)
 			for i, ask := range []func() (reply, error){s.read, func() (reply, error) { return s.change("made") }} {

@@ -18,7 +18,13 @@ var (
 	binary  string
 )
 
-func TestMain(m *testing.M) { os.Exit(runAll(m)) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(dyingDir); dir != "" {
+		fmt.Fprintln(os.Stderr, serveUntilKilled(dir))
+		os.Exit(1)
+	}
+	os.Exit(runAll(m))
+}
 
 // runAll starts one cluster for all tests of the package, and stops it.
 func runAll(m *testing.M) int {

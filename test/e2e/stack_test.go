@@ -45,7 +45,7 @@ type stack struct {
 	front    *httptest.Server
 	// reached counts requests at the API server; during, where set, runs before it answers.
 	reached atomic.Int64
-	during  atomic.Pointer[func()]
+	during  atomic.Pointer[func(id string)]
 	closers []func() error
 }
 
@@ -160,7 +160,7 @@ func (s *stack) openHandler() (*kubernetes.Handler, error) {
 func (s *stack) upstream(w http.ResponseWriter, r *http.Request) {
 	s.reached.Add(1)
 	if f := s.during.Load(); f != nil {
-		(*f)()
+		(*f)(r.Header.Get("Audit-Id"))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Audit-Id", r.Header.Get("Audit-Id"))
