@@ -123,6 +123,9 @@ func (c *connection) do(q request) answer {
 // send writes a request of HTTP/1.1.
 func (c *connection) send(q request) {
 	c.t.Helper()
+	if q.method == "" {
+		q.method = "GET"
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", q.method, q.path, c.host)
 	if q.token != "" {
