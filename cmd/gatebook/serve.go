@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"gatebook/internal/config"
 	"gatebook/internal/identity/issuer"
@@ -50,6 +52,7 @@ func newLog(level string) (*slog.Logger, error) {
 
 // runGateway opens, serves until ctx ends, and closes. ready is told the address once clients can come.
 func runGateway(ctx context.Context, cfg *config.Config, log *slog.Logger, operator *issuer.Operator, ready func(address string)) (err error) {
+	klog.SetLogger(logr.Discard()) // the Kubernetes libraries write of requests that they cannot parse; ours says so itself
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listening for clients: %w", err)
