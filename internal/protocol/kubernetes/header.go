@@ -16,12 +16,15 @@ var (
 	connectionHeaders = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
 		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect"}
 	claimHeaders = []string{"Authorization", "Cookie", "Forwarded", "Via", "X-Real-Ip", "X-Http-Method-Override",
-		"X-Http-Method", "X-Method-Override"}
+		"X-Http-Method", "X-Method-Override", "Remote-User"}
 	ownHeaders   = []string{"Accept-Encoding", "Content-Length", "Content-Encoding", "Host", "Audit-Id"}
 	noiseHeaders = []string{"Kubectl-Session", "Traceparent", "Tracestate", "Baggage", "B3", "Date", "X-Request-Id",
 		"X-Cloud-Trace-Context", "Gatebook-Reason"}
-	// claimPrefixes are identities that a front proxy would vouch for, and addresses that one would add.
-	claimPrefixes = []string{"X-Remote-", "X-Forwarded-", "X-B3-"}
+	// claimPrefixes are identities that a front proxy would vouch for, addresses and paths that one would add, and the
+	// bearer token that the API server takes from a WebSocket's protocols.
+	claimPrefixes = []string{"X-Remote-", "X-Forwarded-", "X-B3-", "X-Auth-", "X-Authenticated-", "X-Client-", "X-Ssl-", "Ssl-Client-",
+		"X-Webauth-", "X-Original-", "X-Rewrite-", "X-Consumer-", "X-Amzn-Oidc-", "X-Goog-Authenticated-", "X-Ms-Client-Principal",
+		"Cf-Access-", "Tailscale-", "Sec-Websocket-"}
 	// streamHeaders are those by which one exec over WebSocket differs from the same over SPDY.
 	streamHeaders  = []string{"X-Stream-Protocol-Version", "Origin", "Accept", "Content-Type", "Pragma", "Cache-Control"}
 	streamPrefixes = []string{"Sec-Websocket-"}
@@ -56,9 +59,11 @@ func upstreamHeader(h http.Header) http.Header {
 	out := make(http.Header, len(h))
 	for name, values := range h {
 		name = textproto.CanonicalMIMEHeaderKey(name)
-		if slices.Contains(connectionHeaders, name) || slices.Contains(claimHeaders, name) || slices.Contains(ownHeaders, name) ||
-			slices.Contains(noiseHeaders, name) || slices.Contains(nominated, name) || hasAnyPrefix(name, claimPrefixes) ||
-			strings.HasPrefix(name, "Impersonate-") {
+		// Behind a proxy path may be a server that takes an underscore for a dash, as CGI does.
+		read := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if slices.Contains(connectionHeaders, read) || slices.Contains(claimHeaders, read) || slices.Contains(ownHeaders, read) ||
+			slices.Contains(noiseHeaders, read) || slices.Contains(nominated, name) || hasAnyPrefix(read, claimPrefixes) ||
+			strings.HasPrefix(read, "Impersonate-") {
 			continue
 		}
 		out[name] = append(out[name], values...)
