@@ -135,9 +135,10 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 		resp, err = u.pick(out).RoundTrip(out)
 	}
 	if err != nil {
+		err = refusal(ctx, p, err)
 		stop()
 		cancel(nil)
-		return nil, refusal(ctx, p, err)
+		return nil, err
 	}
 	resp.Body = bind(resp.Body, func() { stop(); cancel(nil) })
 	return resp, nil
