@@ -11,14 +11,8 @@ if [ -z "${NODE:-}" ]; then
     echo "### As root: apt-get install containerd runc containernetworking-plugins busybox-static iptables ###" >&2
   fi
 fi
-free() { python3 - "$1" <<'P' 2>/dev/null || for i in $(seq "$1"); do echo $((20000 + (RANDOM % 12000))); done
-import socket,sys
-s=[socket.socket() for _ in range(int(sys.argv[1]))]
-for x in s: x.bind(("127.0.0.1",0))
-print(*[x.getsockname()[1] for x in s],sep="\n")
-P
-}
-mapfile -t port < <(free 6)
+mapfile -t port < <(for i in 1 2 3 4 5 6; do freeport; done | sort -u)
+while [ ${#port[@]} -lt 6 ]; do port+=("$(freeport)"); done
 SUB=
 if [ "$NODE" = real ]; then
   for i in $(seq 60); do

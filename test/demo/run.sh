@@ -18,14 +18,13 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 say "1  A real Kubernetes: etcd, kube-apiserver, controllers, scheduler and a node"
 test/cluster/up.sh
-. "$RUN/env"
-CACHE=${LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/gatebook/cluster}
+. test/cluster/env.sh
+CACHE=$LAB
 kadmin() { "$CACHE/bin/kubectl" --kubeconfig "$RUN/pki/admin.kubeconfig" "$@"; }
 kadmin apply -f "$HERE/cluster.yaml" >/dev/null
 . "$HERE/people.sh"; people_init "$D"
 
 say "2  Gatebook before it"
-freeport() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])' 2>/dev/null || echo $((20000 + RANDOM % 12000)); }
 PORT=$(freeport); ADMIN=$(freeport)
 export GATEBOOK_URL=https://$NODE_IP:$PORT GATEBOOK_CA=$D/data/ca.crt
 cat > "$D/gatebook.yaml" <<Y
