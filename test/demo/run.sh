@@ -3,7 +3,7 @@
 # than a service-account token for Gatebook. Ctrl-C stops all of it. With DEMO_ONCE=1 it answers everything itself and ends.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-HERE=$PWD/test/demo BIN=$PWD/bin/gatebook
+DEMO=$PWD/test/demo BIN=$PWD/bin/gatebook
 export RUN; RUN=$(mktemp -d /tmp/gbdemo.XXXX)
 D=$RUN/demo; mkdir -p "$D"
 GW=
@@ -21,8 +21,8 @@ test/cluster/up.sh
 . test/cluster/env.sh
 CACHE=$LAB
 kadmin() { "$CACHE/bin/kubectl" --kubeconfig "$RUN/pki/admin.kubeconfig" "$@"; }
-kadmin apply -f "$HERE/cluster.yaml" >/dev/null
-. "$HERE/people.sh"; people_init "$D"
+kadmin apply -f "$DEMO/cluster.yaml" >/dev/null
+. "$DEMO/people.sh"; people_init "$D"
 
 say "2  Gatebook before it"
 PORT=$(freeport); ADMIN=$(freeport)
@@ -52,15 +52,15 @@ echo "serving $GATEBOOK_URL with the default policy"
 
 say "3  An agent in a pod. Its only credential is a projected token with audience gatebook"
 if [ "$NODE" = real ]; then
-  kadmin -n agents create configmap agent --from-file=kubeconfig="$D/agent.kubeconfig" --from-file=agent.sh="$HERE/agent.sh" >/dev/null
-  sed "s#KUBECTL_FOLDER#$CACHE/bin#" "$HERE/agent.yaml" | kadmin apply -f - >/dev/null
+  kadmin -n agents create configmap agent --from-file=kubeconfig="$D/agent.kubeconfig" --from-file=agent.sh="$DEMO/agent.sh" >/dev/null
+  sed "s#KUBECTL_FOLDER#$CACHE/bin#" "$DEMO/agent.yaml" | kadmin apply -f - >/dev/null
   kadmin -n agents wait --for=condition=Ready pod/claude --timeout=60s >/dev/null
   kadmin -n agents logs -f claude & AGENT=$!
 else
   echo "### no containers here: the agent runs as a process of this host, with the same token ###"
   kadmin -n agents create token claude --audience=gatebook --duration=8h > "$D/agent.token"
   sed -i "s#/var/run/gatebook/token#$D/agent.token#" "$D/agent.kubeconfig"
-  PATH=$CACHE/bin:$PATH KUBECONFIG=$D/agent.kubeconfig sh "$HERE/agent.sh" & AGENT=$!
+  PATH=$CACHE/bin:$PATH KUBECONFIG=$D/agent.kubeconfig sh "$DEMO/agent.sh" & AGENT=$!
 fi
 
 # held TEXT: waits until an operation with TEXT in it is held, and prints its approval's id
