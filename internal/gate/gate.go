@@ -78,8 +78,9 @@ type Request struct {
 	Payload io.Reader
 	// Change says that the operation is not a mere read: its record is on disk before it goes on.
 	Change bool
-	// Complete fetches policy fields that were not given, such as "kubernetes.stored", into Operation. A field
-	// that it cannot fetch stays unknown to policy. Nil: nothing can be fetched.
+	// Complete fetches policy fields that were not given, such as "kubernetes.stored", into Operation, and names them
+	// in Operation.Fetched. A field that it cannot fetch stays unknown to policy. It is called again with fields that
+	// it has fetched before when they may have changed while a person was asked. Nil: nothing can be fetched.
 	Complete func(ctx context.Context, fields []string) error
 	// Card makes what approvers see. It is called only when somebody is asked.
 	Card func(ctx context.Context) (access.Card, error)
@@ -135,6 +136,7 @@ func (g *Gate) Lookup(ctx context.Context, parent, op *access.Operation) (Permit
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	release := g.o.Revocations.Register(op.Principal, op.Session, cancel)
+	g.o.Metrics.admitted(op, d)
 	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics}}, nil
 }
 
@@ -162,11 +164,13 @@ func notRecorded(err error) *access.Refusal {
 	return access.Refuse(access.CodeNotRecorded, err, "the operation could not be recorded, so it was not let through")
 }
 
-// asRefusal passes a refusal on, and makes any other error one with code.
+// asRefusal passes a refusal on, and makes any other error one with code. What it gives is the caller's own: the cause
+// with which many operations are cut at once is one value.
 func asRefusal(err error, code access.Code) *access.Refusal {
 	var r *access.Refusal
 	if errors.As(err, &r) {
-		return r
+		own := *r
+		return &own
 	}
 	return access.Refuse(code, err, "the operation could not be decided")
 }

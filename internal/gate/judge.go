@@ -30,13 +30,26 @@ func (g *Gate) judge(ctx context.Context, r Request) (access.Decision, *access.A
 		if err != nil {
 			return d, nil, err
 		}
-		// Time has passed: judge again, by the policy in force now.
+		// Time has passed: judge again, by the policy in force and by what is stored now.
+		g.refetch(ctx, r)
 		now := g.decide(ctx, r)
 		if now.Effect == access.Approve && now.Policy == d.Policy {
 			return g.use(ctx, r.Operation, now, a)
 		}
 	}
 	return access.Decision{}, nil, access.Refuse(access.CodeApprovalPending, nil, "the policy keeps changing while approval is asked; send the request again")
+}
+
+// refetch has what was fetched for policy fetched anew. What cannot be is missing again, and decide sees to it.
+func (g *Gate) refetch(ctx context.Context, r Request) {
+	stale := r.Operation.Fetched
+	if len(stale) == 0 || r.Complete == nil {
+		return
+	}
+	r.Operation.Fetched = nil
+	if err := r.Complete(ctx, stale); err != nil {
+		g.o.Log.Debug("what policy depends on could not be fetched again", "operation", r.Operation.ID, "error", err)
+	}
 }
 
 // decide asks policy, and fetches what policy needs and was not given.
@@ -106,7 +119,7 @@ func (g *Gate) wait(ctx context.Context, a access.Approval, budget time.Duration
 	case ctx.Err() != nil:
 		var r *access.Refusal
 		if errors.As(context.Cause(ctx), &r) {
-			return a, r
+			return a, asApprovalRefusal(a, r)
 		}
 		return a, &access.Refusal{Code: access.CodeApprovalPending, Approval: a.ID, Cause: context.Cause(ctx),
 			Message: fmt.Sprintf("the client went away while approval %s was pending; nothing has run", a.ID)}
@@ -145,8 +158,9 @@ func denial(a access.Approval) string {
 func asApprovalRefusal(a access.Approval, err error) *access.Refusal {
 	var r *access.Refusal
 	if errors.As(err, &r) {
-		r.Approval = a.ID
-		return r
+		own := *r
+		own.Approval = a.ID
+		return &own
 	}
 	return &access.Refusal{Code: access.CodeInternal, Approval: a.ID, Cause: err,
 		Message: "approval could not be asked for or used, so the operation was not let through"}

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
@@ -59,7 +61,8 @@ func cause(p gate.Permit, err error) *access.Refusal {
 	var lost *clientError
 	switch {
 	case errors.As(context.Cause(p.Context()), &ended):
-		return ended
+		own := *ended // all that was cut with it have the same
+		return &own
 	case errors.As(err, &lost), p.Context().Err() != nil:
 		return access.Refuse(access.CodeUpstream, err, "the client went away")
 	case errors.As(err, &why):
@@ -78,7 +81,12 @@ func (x *exchange) send(s *sink, p gate.Permit, out *access.Outcome) error {
 	if why != nil {
 		return why
 	}
-	req, err := x.upstreamRequest(p, n)
+	if !m.none() {
+		if why := x.limitHere(s); why != nil {
+			return why
+		}
+	}
+	req, err := x.upstreamRequest(p, n, s.limit > 0)
 	if err != nil {
 		return err
 	}
@@ -91,12 +99,30 @@ func (x *exchange) send(s *sink, p gate.Permit, out *access.Outcome) error {
 	if why := x.checkAnswer(resp); why != nil {
 		return why
 	}
-	return x.relay(s, resp, m, n, out)
+	if err := x.relay(s, resp, m, n, out); !errors.Is(err, errEnough) {
+		return err
+	}
+	return nil
+}
+
+// limitHere takes limitBytes, by which a client could cut a log within a secret so that what it gets of it is not
+// recognised, away from the API server: the masked log is cut instead.
+func (x *exchange) limitHere(s *sink) *access.Refusal {
+	isLog := x.k.Subresource == "log" || x.k.isProxy && strings.HasPrefix(x.k.ProxyPath, "/containerLogs/")
+	if !isLog || len(x.k.query["limitBytes"]) == 0 {
+		return nil
+	}
+	var err error
+	if s.limit, err = strconv.ParseInt(x.k.query.Get("limitBytes"), 10, 64); err != nil || s.limit < 1 {
+		return malformed("limitBytes is no number of bytes")
+	}
+	x.k.query.Del("limitBytes")
+	return nil
 }
 
 // upstreamRequest makes the request as it is sent: the client's own bytes, but for placeholders, which become what
 // they stand for.
-func (x *exchange) upstreamRequest(p gate.Permit, n negotiated) (*http.Request, error) {
+func (x *exchange) upstreamRequest(p gate.Permit, n negotiated, limited bool) (*http.Request, error) {
 	header := x.header.Clone()
 	header.Del("Accept")
 	if n.accept != "" {
@@ -117,6 +143,9 @@ func (x *exchange) upstreamRequest(p gate.Permit, n negotiated) (*http.Request, 
 		header.Set("Content-Type", jsonTypeFor(x.doc.mediaType))
 	}
 	u := &url.URL{Path: x.r.URL.Path, RawPath: x.r.URL.EscapedPath(), RawQuery: x.r.URL.RawQuery}
+	if limited {
+		u.RawQuery = x.k.query.Encode()
+	}
 	req := (&http.Request{Method: x.r.Method, URL: u, Header: header, Body: http.NoBody}).WithContext(x.r.Context())
 	if size > 0 {
 		req.ContentLength = size
@@ -178,6 +207,8 @@ func (x *exchange) checkAnswer(resp *http.Response) *access.Refusal {
 			why.Advice = "Send the request to where it is to go; a path behind /proxy may need a slash at its end."
 		}
 		return why
+	case c == http.StatusPartialContent:
+		return access.Refuse(access.CodeUnmaskable, nil, "target %q answered with a part of what it was asked for, which cannot be masked with certainty", x.op.Target.Name)
 	case c == http.StatusUnauthorized && !x.k.isProxy:
 		return access.Refuse(access.CodeUpstream, nil, "target %q does not take the gateway's credential", x.op.Target.Name)
 	}

@@ -20,6 +20,7 @@ func (x *exchange) complete(ctx context.Context, fields []string) error {
 	if !slices.Contains(fields, access.FieldKubernetesStored) && !slices.Contains(fields, access.FieldKubernetesObject) {
 		return fmt.Errorf("%v: not a field that can be fetched", fields)
 	}
+	x.k.Stored = nil // it may have been read before, and have changed since
 	late := x.op.Late()
 	stored, err := x.stored(ctx)
 	if ended := context.Cause(ctx); ended != nil {
@@ -33,8 +34,8 @@ func (x *exchange) complete(ctx context.Context, fields []string) error {
 		if why == nil && f == access.FieldKubernetesObject {
 			why = x.givePatched(stored)
 		}
+		x.inspectable(f)
 		if why != nil {
-			x.inspectable(f)
 			x.uninspectable(f, why.Error())
 		}
 		x.op.Fetched = append(x.op.Fetched, f)
@@ -71,7 +72,6 @@ func (x *exchange) givePatched(stored []byte) error {
 	}
 	x.k.Object = o
 	x.k.Kind, _ = o["kind"].(string)
-	x.inspectable(access.FieldKubernetesObject)
 	return nil
 }
 
