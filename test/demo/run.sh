@@ -3,7 +3,7 @@
 # than a service-account token for Gatebook. Ctrl-C stops all of it. With DEMO_ONCE=1 it answers everything itself and ends.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-DEMO=$PWD/test/demo BIN=$PWD/bin/gatebook
+DEMO=$PWD/test/demo BIN=${GATEBOOK_BIN:-$PWD/bin/gatebook}
 export RUN; RUN=$(mktemp -d /tmp/gbdemo.XXXX)
 D=$RUN/demo; mkdir -p "$D"
 GW=
