@@ -11,7 +11,9 @@ import (
 type Stream string
 
 const (
-	Body   Stream = "body" // an HTTP payload
+	Body Stream = "body" // an HTTP payload
+	// Header is what an answer's headers hold beyond those of every answer, as lines of HTTP.
+	Header Stream = "header"
 	Stdin  Stream = "stdin"
 	Stdout Stream = "stdout"
 	Stderr Stream = "stderr"

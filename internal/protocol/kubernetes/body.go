@@ -34,12 +34,11 @@ func (h *Handler) readBody(r *http.Request) (*body, *access.Refusal) {
 		return &body{}, bodyRefusal(err)
 	}
 	b := &body{memory: head, size: int64(len(head))}
-	if b.size < h.o.Limits.RequestMemoryBytes {
-		return b, nil
-	}
-	if err := b.spool(h.o.SpoolDir, src); err != nil {
-		b.close()
-		return &body{}, bodyRefusal(err)
+	if b.size >= h.o.Limits.RequestMemoryBytes {
+		if err := b.spool(h.o.SpoolDir, src); err != nil {
+			b.close()
+			return &body{}, bodyRefusal(err)
+		}
 	}
 	if b.size > limit {
 		b.close()

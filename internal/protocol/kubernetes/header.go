@@ -25,6 +25,14 @@ var (
 	claimPrefixes = []string{"X-Remote-", "X-Forwarded-", "X-B3-", "X-Auth-", "X-Authenticated-", "X-Client-", "X-Ssl-", "Ssl-Client-",
 		"X-Webauth-", "X-Original-", "X-Rewrite-", "X-Consumer-", "X-Amzn-Oidc-", "X-Goog-Authenticated-", "X-Ms-Client-Principal",
 		"Cf-Access-", "Tailscale-", "Sec-Websocket-"}
+	// partHeaders ask for a part of an answer, whose bounds could cut a secret so that it is not recognised.
+	partHeaders = []string{"Range", "If-Range"}
+	// replayHeaders make Go's transport send a change again when its connection breaks (http.Request.isReplayable).
+	replayHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
+	// plainHeaders are those of an answer that hold no value of an object: they are neither masked nor recorded, unless
+	// what is behind a proxy path sends them.
+	plainHeaders = []string{"Content-Type", "Date", "Audit-Id", "Cache-Control", "Vary", "Etag", "Last-Modified", "Retry-After",
+		"X-Content-Type-Options", "X-Kubernetes-Pf-Flowschema-Uid", "X-Kubernetes-Pf-Prioritylevel-Uid"}
 	// streamHeaders are those by which one exec over WebSocket differs from the same over SPDY.
 	streamHeaders  = []string{"X-Stream-Protocol-Version", "Origin", "Accept", "Content-Type", "Pragma", "Cache-Control"}
 	streamPrefixes = []string{"Sec-Websocket-"}
@@ -62,7 +70,7 @@ func upstreamHeader(h http.Header) http.Header {
 		// Behind a proxy path may be a server that takes an underscore for a dash, as CGI does.
 		read := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
 		if slices.Contains(connectionHeaders, read) || slices.Contains(claimHeaders, read) || slices.Contains(ownHeaders, read) ||
-			slices.Contains(noiseHeaders, read) || slices.Contains(nominated, name) || hasAnyPrefix(read, claimPrefixes) ||
+			slices.Contains(noiseHeaders, read) || slices.Contains(partHeaders, read) || slices.Contains(replayHeaders, read) || slices.Contains(nominated, name) || hasAnyPrefix(read, claimPrefixes) ||
 			strings.HasPrefix(read, "Impersonate-") {
 			continue
 		}

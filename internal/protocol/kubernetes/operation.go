@@ -123,18 +123,22 @@ func (x *exchange) decode() *access.Refusal {
 	if x.body.size == 0 {
 		return nil
 	}
-	if k.isProxy {
-		x.uninspectable(access.FieldKubernetesObject, "the body is for what is behind the proxy, not for the API server")
-		return nil
-	}
 	raw, err := x.body.bytes()
 	if err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
+	}
+	if k.isProxy {
+		x.placeholders = x.scope.HasPlaceholder(raw) // nothing is stored from which they could be restored: forward refuses
+		x.uninspectable(access.FieldKubernetesObject, "the body is for what is behind the proxy, not for the API server")
+		return nil
 	}
 	if x.doc, err = x.h.decodeDocument(contentType, raw); err != nil {
 		x.doc = nil
 		x.placeholders = x.scope.HasPlaceholder(raw)
 		x.uninspectable(access.FieldKubernetesObject, err.Error())
+		if k.Verb == "delete" || k.Verb == "deletecollection" {
+			k.DryRun = false // the API server takes it from the body alone
+		}
 		return nil
 	}
 	x.placeholders = x.scope.HasPlaceholder(x.doc.json)

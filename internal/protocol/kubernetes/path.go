@@ -84,6 +84,11 @@ func hexDigit(c byte) (byte, bool) {
 
 // parseQuery reads the query as the API server does, but refuses what that would silently drop.
 func parseQuery(u *url.URL) (url.Values, *access.Refusal) {
+	for i := 0; i < len(u.RawQuery); i++ {
+		if c := u.RawQuery[i]; c <= ' ' || c >= 0x7f || c == '#' { // RFC 3986, section 3.4
+			return nil, malformed("the query holds the character %q, which must be percent-encoded", c)
+		}
+	}
 	q, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return nil, malformed("the query cannot be read: %v", err)

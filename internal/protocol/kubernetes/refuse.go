@@ -47,6 +47,9 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, why *access.Ref
 	w.Header().Set("Content-Type", typeJSON)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if asksUpgrade(r.Header) { // what follows on the connection may be meant for the other protocol
+		w.Header().Set("Connection", "close")
+	}
 	if why.Code == access.CodeDraining {
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(why.RetryAfter/time.Second))))
 	}

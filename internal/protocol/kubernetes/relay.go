@@ -7,6 +7,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"gatebook/internal/access"
@@ -21,13 +22,17 @@ const (
 )
 
 // sink delivers an answer: what the client is given is in the record before it is sent. The status line goes with the
-// first byte, so that an answer which turns out not to be maskable can still be refused.
+// first byte, so that an answer which turns out not to be maskable, or cannot be recorded, can still be refused.
 type sink struct {
-	w         http.ResponseWriter
-	p         gate.Permit
-	status    int
-	header    http.Header
-	isHead    bool
+	w      http.ResponseWriter
+	p      gate.Permit
+	status int
+	header http.Header
+	// told are those of header that are recorded.
+	told   http.Header
+	isHead bool
+	// limit is how many bytes of the body the client asked for; 0: all.
+	limit     int64
 	begun     bool
 	delivered int64
 }
@@ -37,12 +42,21 @@ type clientError struct{ error }
 
 func (e *clientError) Unwrap() error { return e.error }
 
+// errEnough says that the client has as much as it asked for.
+var errEnough = errors.New("the client asked for no more")
+
 func (s *sink) Write(b []byte) (int, error) {
-	s.begin()
 	if len(b) == 0 || s.isHead {
-		return len(b), nil
+		return len(b), s.begin()
+	}
+	var enough error
+	if s.limit > 0 && int64(len(b)) >= s.limit-s.delivered {
+		b, enough = b[:s.limit-s.delivered], errEnough
 	}
 	if err := s.p.Record(recording.Body, recording.ToClient, b); err != nil {
+		return 0, err
+	}
+	if err := s.begin(); err != nil {
 		return 0, err
 	}
 	n, err := s.w.Write(b)
@@ -50,20 +64,32 @@ func (s *sink) Write(b []byte) (int, error) {
 	if err != nil {
 		return n, &clientError{err}
 	}
-	return n, nil
+	return n, enough
 }
 
-func (s *sink) begin() {
+func (s *sink) begin() error {
 	if s.begun {
-		return
+		return nil
+	}
+	if len(s.told) > 0 {
+		var lines bytes.Buffer
+		if err := s.told.Write(&lines); err != nil { // a bytes.Buffer takes everything
+			return err
+		}
+		if err := s.p.Record(recording.Header, recording.ToClient, lines.Bytes()); err != nil {
+			return err
+		}
 	}
 	s.begun = true
 	maps.Copy(s.w.Header(), s.header)
 	s.w.WriteHeader(s.status)
+	return nil
 }
 
 func (s *sink) flush() error {
-	s.begin()
+	if err := s.begin(); err != nil {
+		return err
+	}
 	if err := http.NewResponseController(s.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return &clientError{err}
 	}
@@ -88,12 +114,12 @@ func (plain) Masked() int64 { return 0 }
 // relay delivers an answer, masked.
 func (x *exchange) relay(s *sink, resp *http.Response, m masking, n negotiated, out *access.Outcome) error {
 	s.status, s.header = resp.StatusCode, answerHeader(resp.Header, x.k.isProxy)
-	if err := x.maskHeader(s.header, m); err != nil {
+	var err error
+	if s.told, err = x.maskHeader(s.header, m); err != nil {
 		return err
 	}
 	if s.isHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified {
-		s.begin()
-		return nil
+		return s.begin()
 	}
 	if resp.StatusCode >= 400 && !m.none() && !x.k.isProxy {
 		return x.relayError(s, resp, m, out)
@@ -162,6 +188,7 @@ func (x *exchange) pump(s *sink, body io.Reader, f filter, t *transcoder, out *a
 		n, readErr := body.Read(buf)
 		if n > 0 {
 			if _, err := f.Write(buf[:n]); err != nil {
+				out.Masked = f.Masked()
 				return unmaskable(err)
 			}
 			if interactive {
@@ -192,38 +219,40 @@ func (x *exchange) pump(s *sink, body io.Reader, f filter, t *transcoder, out *a
 		}
 	}
 	out.Masked = f.Masked()
-	s.begin()
-	return nil
+	return s.begin()
 }
 
 // unmaskable keeps the errors of the record and of the client apart from those of the masking itself.
 func unmaskable(err error) error {
 	var why *access.Refusal
 	var lost *clientError
-	if errors.As(err, &why) || errors.As(err, &lost) {
+	if errors.As(err, &why) || errors.As(err, &lost) || errors.Is(err, errEnough) {
 		return err
 	}
 	return access.Refuse(access.CodeUnmaskable, err, "the answer cannot be masked with certainty: %v", err)
 }
 
-// maskHeader masks the headers in which an answer may carry values: warnings, and whatever a proxied server sends.
-func (x *exchange) maskHeader(h http.Header, m masking) error {
-	if !m.known {
-		return nil
-	}
+// maskHeader masks the headers in which an answer may carry values: all that are not plain, and all that a proxied
+// server sends. It gives these, which are part of the record.
+func (x *exchange) maskHeader(h http.Header, m masking) (http.Header, error) {
+	told := http.Header{}
 	for name, values := range h {
-		if !x.k.isProxy && name != "Warning" {
+		if !x.k.isProxy && slices.Contains(plainHeaders, name) {
 			continue
 		}
 		for i, v := range values {
+			if !m.known {
+				break
+			}
 			masked, err := x.maskText(v)
 			if err != nil {
-				return access.Refuse(access.CodeUnmaskable, err, "a header of the answer cannot be masked")
+				return nil, access.Refuse(access.CodeUnmaskable, err, "a header of the answer cannot be masked")
 			}
 			values[i] = masked
 		}
+		told[name] = values
 	}
-	return nil
+	return told, nil
 }
 
 func (x *exchange) maskText(s string) (string, error) {

@@ -219,7 +219,7 @@ func TestWriteBack(t *testing.T) {
 			a := w.do(c.method, path+"?fieldManager=x", c.body(whole, data), "Content-Type", c.contentType)
 			sent := w.last()
 			if c.want == nil {
-				if a.code != 409 || sent.Method != "GET" {
+				if a.code != 409 && (a.code != 400 || c.name != "undecodable") || sent.Method != "GET" {
 					t.Fatalf("answered %d %s; %s was sent", a.code, a.body, sent.Method)
 				}
 				return
@@ -318,6 +318,8 @@ func TestRejected(t *testing.T) {
 		{"GET", "/api/v1/pods?watch=1", "", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 400},
 		{"GET", "/api/v1/nodes/n/proxy/exec/a/b/c?command=id", "", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 400},
 		{"GET", "/api/v1/namespaces/a/services/s/proxy/ws", "", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 400},
+		{"GET", "/api/v1/pods?a=\xff", "", nil, 400},
+		{"GET", "/api/v1/pods?a=%ff", "", nil, 400},
 		{"GET", "/api/v1/pods", "body", nil, 400},
 		{"POST", "/api/v1/namespaces/a/pods/p/portforward?ports=65536", "", nil, 400},
 		{"POST", "/api/v1/namespaces/a/pods/p/portforward?ports=-1", "", nil, 400},
@@ -482,7 +484,8 @@ func TestComplete(t *testing.T) {
 			w.do("PATCH", "/api/v1/namespaces/a/secrets/db", `[{"op":"add","path":"/metadata/labels","value":{}}]`, "Content-Type", typeJSONPatch)
 			rows := w.rows()
 			i := slices.IndexFunc(rows, func(r access.Record) bool { return r.Operation.Parent == "" })
-			if len(rows) != 2 || !c.want(&rows[i].Operation) || rows[1-i].Operation.Parent != rows[i].Operation.ID {
+			others := slices.DeleteFunc(slices.Clone(rows), func(r access.Record) bool { return r.Operation.Parent == rows[i].Operation.ID })
+			if len(rows) < 2 || !c.want(&rows[i].Operation) || len(others) != 1 {
 				t.Errorf("recorded %+v", rows)
 			}
 			if len(rows[i].Operation.Late()) != 0 {
