@@ -312,7 +312,10 @@ func (g *gateway) tls() (*tls.Config, error) {
 // own answers below /gatebook/.
 func (g *gateway) own() http.Handler {
 	o := api.Options{
-		Authenticate: g.identity.Authenticate, Session: g.sessions.Of, May: g.may, Index: g.store, Desk: g.desk, Note: g.recorder.Note,
+		Authenticate: g.identity.Authenticate, Session: g.sessions.Of, Register: func(p access.Principal, cancel func(error)) func() {
+			return g.revocations.Register(p, "", cancel)
+		},
+		May: g.may, Index: g.store, Desk: g.desk, Note: g.recorder.Note,
 		Revoke: g.revoke, Explain: func(op *access.Operation) any { return g.policy.current().Explain(op) }, Log: g.log,
 		Book: api.Book{Archive: g.archive, Ledger: os.DirFS(g.folder("ledger")), Frames: g.recorder.Frames},
 	}

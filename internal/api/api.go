@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -46,10 +47,13 @@ type Desk interface {
 	Answer(ctx context.Context, id access.ApprovalID, a access.Answer) (access.Approval, error)
 }
 
-// Options join the API to the rest. All are required except Log, Now and Explain.
+// Options join the API to the rest. All are required except Log, Now, Register and Explain.
 type Options struct {
 	Authenticate func(ctx context.Context, token string) (access.Principal, error)
 	Session      func(access.Principal) access.SessionID
+	// Register tells of a call by p that is under way; cancel is called when p is revoked or its token ends, and what is
+	// returned when the call has ended. Nil: calls go on.
+	Register func(p access.Principal, cancel func(error)) (done func())
 	// May says whether p has a role.
 	May     func(p access.Principal, r Role) bool
 	Targets []client.Target
@@ -80,8 +84,23 @@ func New(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Register == nil {
+		o.Register = func(access.Principal, func(error)) func() { return func() {} }
+	}
 	a := &API{o: o, mux: http.NewServeMux()}
-	for pattern, h := range map[string]handler{
+	for pattern, h := range a.routes() {
+		method, path, _ := strings.Cut(pattern, " ")
+		a.mux.Handle(method+" "+client.Prefix+path, a.guard(h))
+	}
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.fail(w, &client.Error{Status: http.StatusNotFound, Code: access.CodeMalformed, Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
+	})
+	return a
+}
+
+// routes are all that the API answers, by method and path below client.Prefix.
+func (a *API) routes() map[string]handler {
+	return map[string]handler{
 		"GET whoami":                  {a.whoAmI, nil},
 		"GET sessions":                {a.sessions, []Role{Auditor}},
 		"GET operations":              {a.operations, []Role{Auditor}},
@@ -97,14 +116,7 @@ func New(o Options) *API {
 		"GET ledger/{name...}":        {a.ledgerFile, []Role{Auditor}},
 		"GET sessions/{id}/frames":    {a.frames, []Role{Auditor}},
 		"GET frames":                  {a.frames, []Role{Auditor}},
-	} {
-		method, path, _ := strings.Cut(pattern, " ")
-		a.mux.Handle(method+" "+client.Prefix+path, a.guard(h))
 	}
-	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		a.fail(w, &client.Error{Status: http.StatusNotFound, Code: access.CodeMalformed, Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
-	})
-	return a
 }
 
 // call is one authenticated request.
@@ -142,14 +154,15 @@ func (a *API) guard(h handler) http.Handler {
 }
 
 func (a *API) handle(w http.ResponseWriter, r *http.Request, h handler) (any, error) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		token = ""
-	}
-	p, err := a.o.Authenticate(r.Context(), strings.TrimSpace(token))
+	p, err := a.o.Authenticate(r.Context(), bearer(r))
 	if err != nil {
 		return nil, err
 	}
+	// Who is revoked reads no further, be it in the middle of a stream.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer a.o.Register(p, cancel)()
+	r = r.WithContext(ctx)
 	if len(h.roles) > 0 && !slices.ContainsFunc(h.roles, func(role Role) bool { return a.o.May(p, role) }) {
 		return nil, &client.Error{Status: http.StatusForbidden, Code: access.CodeDenied,
 			Message: fmt.Sprintf("%s has none of the roles that this needs: %v", p.Name, h.roles)}
@@ -161,6 +174,19 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, h handler) (any, er
 		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 	}
 	return h.do(w, call{r, p})
+}
+
+// bearer gives the request's token; RFC 6750, section 2.1. Two Authorization headers are none.
+func bearer(r *http.Request) string {
+	v := r.Header["Authorization"]
+	if len(v) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(v[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 // statuses of refusals; anything else is an internal error.
@@ -184,6 +210,8 @@ func (a *API) fail(w http.ResponseWriter, err error) {
 	var why *access.Refusal
 	switch {
 	case errors.As(err, &e):
+	case errors.Is(err, store.ErrCursor):
+		e = malformed("%v", store.ErrCursor)
 	case errors.As(err, &why):
 		e = &client.Error{Status: status(why.Code), Code: why.Code, Message: why.Message, Advice: why.Advice}
 		if why.Cause != nil {
@@ -203,9 +231,16 @@ func decode(r call, into any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return &client.Error{Status: http.StatusBadRequest, Code: access.CodeMalformed, Message: "the request's body is not what is expected: " + err.Error()}
+		return malformed("the request's body is not what is expected: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return malformed("the request's body goes on behind its end")
 	}
 	return nil
+}
+
+func malformed(format string, args ...any) *client.Error {
+	return &client.Error{Status: http.StatusBadRequest, Code: access.CodeMalformed, Message: fmt.Sprintf(format, args...)}
 }
 
 func notFound(what, id string) error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"strings"
 
 	"gatebook/internal/access"
 	"gatebook/internal/archive"
@@ -41,7 +42,11 @@ func (a *API) read(r call, session access.SessionID, what string) error {
 }
 
 func (a *API) archiveList(_ http.ResponseWriter, r call) (any, error) {
-	return a.o.Book.Archive.List(r.URL.Query().Get("prefix"))
+	prefix := r.URL.Query().Get("prefix")
+	if i := strings.LastIndexByte(prefix, '/'); i >= 0 && archive.CheckName(prefix[:i]) != nil {
+		return nil, malformed("prefix: %q is not the beginning of a name in the archive", prefix)
+	}
+	return a.o.Book.Archive.List(prefix)
 }
 
 func (a *API) archiveFile(w http.ResponseWriter, r call) (any, error) {
@@ -59,11 +64,24 @@ func (a *API) archiveFile(w http.ResponseWriter, r call) (any, error) {
 	}
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if _, err := io.Copy(w, f); err != nil {
+	if _, err := io.Copy(w, while{r.Context(), f}); err != nil {
 		a.o.Log.Debug("a file of the archive could not be sent whole", "name", name, "error", err)
 		panic(http.ErrAbortHandler) // so that the reader sees that it is not whole
 	}
 	return nil, nil
+}
+
+// while reads as long as its context has not ended.
+type while struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (w while) Read(b []byte) (int, error) {
+	if err := context.Cause(w.ctx); err != nil {
+		return 0, err
+	}
+	return w.Reader.Read(b)
 }
 
 // ledgerFile serves the log by the paths of C2SP tlog-tiles. It holds digests and identities, no content.

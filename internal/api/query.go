@@ -1,14 +1,12 @@
 package api
 
 import (
-	"fmt"
-	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
 	"gatebook/internal/access"
-	"gatebook/internal/api/client"
 	"gatebook/internal/store"
 )
 
@@ -32,7 +30,7 @@ func (q *query) take(k string) string {
 
 func (q *query) fail(format string, args ...any) {
 	if q.err == nil {
-		q.err = &client.Error{Status: http.StatusBadRequest, Code: access.CodeMalformed, Message: fmt.Sprintf(format, args...)}
+		q.err = malformed(format, args...)
 	}
 }
 
@@ -105,6 +103,25 @@ func operationFilter(v url.Values) (store.OperationFilter, error) {
 		f.Effect = &e
 	}
 	return f, q.done()
+}
+
+func approvalFilter(v url.Values) (access.ApprovalFilter, error) {
+	q := &query{v: v}
+	f := access.ApprovalFilter{}
+	for _, s := range v["state"] {
+		f.States = append(f.States, q.state(s))
+	}
+	delete(v, "state")
+	f.Before = access.ApprovalID(q.take("cursor"))
+	return f, q.done()
+}
+
+func (q *query) state(s string) access.ApprovalState {
+	known := []access.ApprovalState{access.ApprovalPending, access.ApprovalGranted, access.ApprovalUsed, access.ApprovalDenied, access.ApprovalExpired}
+	if !slices.Contains(known, access.ApprovalState(s)) {
+		q.fail("state: %q is none of %q", s, known)
+	}
+	return access.ApprovalState(s)
 }
 
 func sessionFilter(v url.Values, now time.Time) (store.SessionFilter, error) {

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
+	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/api/client"
 	"gatebook/internal/approval"
+	"gatebook/internal/archive"
 )
 
 func (a *API) whoAmI(_ http.ResponseWriter, r call) (any, error) {
@@ -83,19 +86,38 @@ func (a *API) mayList(p access.Principal) bool {
 
 // maySee says whether somebody sees this approval: who asked, who may be asked, and who sees all.
 func (a *API) maySee(p access.Principal, x access.Approval) bool {
-	return a.mayList(p) || x.Operation.Principal.Key() == p.Key() || named(x.Decision.Approval, p)
+	return a.mayAsk(p, x) || x.Operation.Principal.Key() == p.Key()
 }
 
-// named reports whether policy names p among those who may answer.
-func named(t *access.ApprovalTerms, p access.Principal) bool {
-	return t != nil && (slices.Contains(t.Users, p.Name) || slices.ContainsFunc(t.Groups, p.InGroup))
+// mayAsk says whether somebody sees this approval as more than the one who asks.
+func (a *API) mayAsk(p access.Principal, x access.Approval) bool {
+	return a.mayList(p) || approval.Named(x.Decision.Approval, p)
+}
+
+// shown is an approval as p sees it. Who asks learns what was decided and by whom; how a rule failed is for operators,
+// and of who answered the name is enough.
+func (a *API) shown(p access.Principal, x access.Approval) access.Approval {
+	if a.mayAsk(p, x) {
+		return x
+	}
+	x.Decision.Rules = slices.Clone(x.Decision.Rules)
+	for i := range x.Decision.Rules {
+		x.Decision.Rules[i].Unknown, x.Decision.Rules[i].Error = nil, ""
+	}
+	x.Answers = slices.Clone(x.Answers)
+	for i, ans := range x.Answers {
+		x.Answers[i].Approver = access.Principal{Issuer: ans.Approver.Issuer, Name: ans.Approver.Name}
+	}
+	return x
 }
 
 func (a *API) approvals(_ http.ResponseWriter, r call) (any, error) {
-	q := r.URL.Query()
-	f := access.ApprovalFilter{Before: access.ApprovalID(q.Get("cursor"))}
-	for _, s := range q["state"] {
-		f.States = append(f.States, access.ApprovalState(s))
+	f, err := approvalFilter(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	if !a.mayList(r.by) && !r.by.Workload.IsZero() { // policy names no workload as an approver
+		f.Principal = r.by.Key()
 	}
 	rows, err := a.o.Desk.List(r.Context(), f)
 	if err != nil {
@@ -104,7 +126,7 @@ func (a *API) approvals(_ http.ResponseWriter, r call) (any, error) {
 	out := client.Page[access.Approval]{Items: []access.Approval{}}
 	for _, x := range rows {
 		if a.maySee(r.by, x) {
-			out.Items = append(out.Items, x)
+			out.Items = append(out.Items, a.shown(r.by, x))
 		}
 	}
 	if len(rows) == 100 { // a full page of what is there, whatever of it may be seen
@@ -119,7 +141,7 @@ func (a *API) approval(_ http.ResponseWriter, r call) (any, error) {
 	if errors.Is(err, approval.ErrNotFound) || err == nil && !a.maySee(r.by, x) {
 		return nil, notFound("approval", id)
 	}
-	return x, err
+	return a.shown(r.by, x), err
 }
 
 // answer is recorded by the desk's events, which precede what the answer sets free.
@@ -171,22 +193,37 @@ func (a *API) revocations(_ http.ResponseWriter, r call) (any, error) {
 	return client.Page[access.Revocation]{Items: rows}, err
 }
 
+// revocable refuses what would take nothing back, though it looks as if.
+func revocable(r access.Revocation, now time.Time) error {
+	set := 0
+	for _, s := range []string{r.Subject, string(r.Session), r.TokenID} {
+		if s != "" {
+			set++
+		}
+	}
+	issuer, subject, _ := strings.Cut(r.Subject, "|")
+	switch {
+	case set != 1 || strings.TrimSpace(r.Reason) == "":
+		return malformed("say what is revoked by one of subject (issuer|subject), session and tokenId, and give a reason")
+	case r.Subject != "" && (issuer == "" || subject == ""):
+		return malformed("subject: %q is not issuer|subject, as whoami and records show it", r.Subject)
+	case r.Session != "" && archive.CheckSession(string(r.Session)) != nil:
+		return malformed("session: %q is not a session", r.Session)
+	case !r.Until.IsZero() && !r.Until.After(now):
+		return malformed("until: %s has passed", r.Until.Format(time.RFC3339))
+	}
+	return nil
+}
+
 func (a *API) revoke(_ http.ResponseWriter, r call) (any, error) {
 	var in access.Revocation
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	set := 0
-	for _, s := range []string{in.Subject, string(in.Session), in.TokenID} {
-		if s != "" {
-			set++
-		}
-	}
-	if set != 1 || in.Reason == "" {
-		return nil, &client.Error{Status: http.StatusBadRequest, Code: access.CodeMalformed,
-			Message: "say what is revoked by one of subject (issuer|subject), session and tokenId, and give a reason"}
-	}
 	now := a.o.Now()
+	if err := revocable(in, now); err != nil {
+		return nil, err
+	}
 	in.ID, in.By, in.Time = access.NewID(now), r.by.Key(), now
 	if err := a.o.Note(string(in.Session), "revocation", in); err != nil {
 		return nil, access.Refuse(access.CodeNotRecorded, err, "the revocation could not be recorded, so it was not made")

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +10,9 @@ import (
 
 	"gatebook/internal/access"
 )
+
+// ErrCursor says that a cursor was not given by the list that it is used for.
+var ErrCursor = errors.New("the cursor was not given by this list")
 
 // OperationFilter selects operations, newest first. The zero filter selects all.
 type OperationFilter struct {
@@ -107,7 +111,7 @@ func operationConditions(f OperationFilter) (conditions, error) {
 	if f.Cursor != "" {
 		seq, err := strconv.ParseInt(f.Cursor, 10, 64)
 		if err != nil {
-			return c, fmt.Errorf("cursor %q was not given by this list", f.Cursor)
+			return c, ErrCursor
 		}
 		c.add("o.seq < ?", seq)
 	}

@@ -224,7 +224,7 @@ func (c *conditions) after(cursor string) error {
 	at, id, ok := strings.Cut(cursor, ".")
 	t, err := strconv.ParseInt(at, 10, 64)
 	if !ok || err != nil {
-		return fmt.Errorf("cursor %q was not given by this list", cursor)
+		return ErrCursor
 	}
 	c.add("(started, id) < (?, ?)", t, id)
 	return nil
