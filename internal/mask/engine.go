@@ -101,6 +101,8 @@ func (e *Engine) Stats() Stats {
 type Scope struct {
 	e     *Engine
 	block interface{ Encrypt(dst, src []byte) }
+	// quiet: what it masks is not learned.
+	quiet bool
 }
 
 // Scope gives the view of one session.
@@ -111,4 +113,12 @@ func (e *Engine) Scope(session access.SessionID) *Scope {
 		panic(err) // a key of 32 bytes is always taken
 	}
 	return &Scope{e: e, block: block}
+}
+
+// Quiet gives the same view, whose writers learn nothing from what a Shape names. It is for what somebody only claims,
+// such as a request that is not decided yet: whoever could make any value known could have it masked for everybody.
+func (s *Scope) Quiet() *Scope {
+	q := *s
+	q.quiet = true
+	return &q
 }

@@ -12,16 +12,22 @@ func (p *parser) digest(value []byte) digest {
 	return p.s.e.keys.digestOf(p.keyed)
 }
 
-// learn makes value known and gives its digest.
+// learns reports whether what a masks becomes known.
+func (p *parser) learns(a *action) bool { return !p.s.quiet && (a == nil || !a.public) }
+
+// learn makes the value that stands here known and gives its digest.
 func (p *parser) learn(value []byte) digest {
 	p.keyed = append(p.keyed[:keyBytes], value...)
-	return p.learnKeyed()
+	return p.learnKeyed(p.at.action())
 }
 
-// learnKeyed is learn for the value in p.keyed behind the key.
-func (p *parser) learnKeyed() digest {
+// learnKeyed is learn for the value in p.keyed behind the key, which a masks.
+func (p *parser) learnKeyed(a *action) digest {
 	e := p.s.e
 	d := e.keys.digestOf(p.keyed)
+	if !p.learns(a) {
+		return d
+	}
 	l := e.learner()
 	l.whole(p.keyed[keyBytes:])
 	e.putLearner(l)
@@ -81,8 +87,8 @@ func (p *parser) cover(raw []byte, escaped bool, a *action) ([]byte, int64) {
 	if encoding == Text {
 		p.keyed = append(p.keyed[:keyBytes], text...)
 	}
-	d := p.learnKeyed()
-	if encoding == a.encoding {
+	d := p.learnKeyed(a)
+	if encoding == a.encoding && p.learns(a) {
 		p.s.e.seen.put(f, d)
 	}
 	return p.stand(d, encoding), 1
@@ -173,7 +179,7 @@ func (s *secret) pass(raw []byte) {
 		}
 		s.p.plain = unescape(s.p.plain[:0], raw[:n])
 		raw = raw[n:]
-		s.text.write(s.p.plain, s.data == nil)
+		s.text.write(s.p.plain, s.data == nil && s.p.learns(s.a))
 		s.decode(s.p.plain)
 	}
 }
@@ -209,7 +215,7 @@ func (s *secret) decodeQuads(n int) {
 		s.notBase64()
 		return
 	}
-	s.data.write(s.p.scratch, true)
+	s.data.write(s.p.scratch, s.p.learns(s.a))
 	s.rest = s.rest[:copy(s.rest, s.rest[n:])]
 }
 

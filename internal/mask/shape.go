@@ -30,6 +30,8 @@ type Rule struct {
 	// Use Key to write a key into a path.
 	Path     string
 	Encoding Encoding
+	// Public says that the value is masked here, but is no secret where else it stands: it is not learned.
+	Public bool
 	// Nested are the rules of a JSON string's own document.
 	Nested []Rule
 }
@@ -67,6 +69,7 @@ type edge struct {
 type action struct {
 	encoding Encoding
 	nested   *Shape
+	public   bool
 }
 
 // child is the state behind key.
@@ -135,7 +138,7 @@ func (c *compiler) add(r Rule) error {
 	if err != nil {
 		return err
 	}
-	a := &action{encoding: r.Encoding}
+	a := &action{encoding: r.Encoding, public: r.Public}
 	switch {
 	case r.Encoding == JSON:
 		if a.nested, err = Compile(r.Nested); err != nil {
@@ -213,9 +216,9 @@ func (c *compiler) state(at []*branch) *state {
 		}
 	}
 	if s.rule != nil {
-		// All that a masked container holds is masked, in the same way.
-		s.star = s
-		return s
+		s.star = s // all that a masked container holds is masked, in the same way
+	} else {
+		s.star = c.state(stars)
 	}
 	for _, k := range slices.Sorted(maps.Keys(keys)) {
 		to := slices.Clone(stars)
@@ -224,9 +227,10 @@ func (c *compiler) state(at []*branch) *state {
 				to = append(to, n)
 			}
 		}
-		s.keys = append(s.keys, edge{k, c.state(to)})
+		if below := c.state(to); s.rule == nil || below.rule != nil { // but where a rule says otherwise
+			s.keys = append(s.keys, edge{k, below})
+		}
 	}
-	s.star = c.state(stars)
 	return s
 }
 
