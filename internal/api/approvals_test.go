@@ -50,7 +50,7 @@ func TestApprovals(t *testing.T) {
 // The page of an agent is its own, however many others ask.
 func TestApprovalsPage(t *testing.T) {
 	w := open(t)
-	for i := range 60 {
+	for i := range 101 { // more than a page
 		w.question(string(rune('a' + i)))
 	}
 	page, err := w.client("other").Approvals(t.Context())

@@ -93,7 +93,7 @@ func parseBase(raw string, insecure bool) (*url.URL, error) {
 	default:
 		return nil, fmt.Errorf("upstream URL %q: scheme %q is not allowed; use https", u.Redacted(), u.Scheme)
 	}
-	u.Path = strings.TrimSuffix(u.Path, "/")
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.RawPath, "/")
 	return u, nil
 }
 
@@ -145,10 +145,14 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 }
 
 func (u *Upstream) pick(r *http.Request) *http.Transport {
-	if httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") {
+	if isUpgrade(r) {
 		return u.upgrades
 	}
 	return u.requests
+}
+
+func isUpgrade(r *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade")
 }
 
 // address turns a request for a path into one for the upstream, as the principal.
@@ -160,6 +164,15 @@ func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 		r.URL.RawPath = u.base.EscapedPath() + raw
 	}
 	r.RequestURI = ""
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	// A client that names headers in Connection could have them dropped on the way, such as those set below.
+	if isUpgrade(r) {
+		r.Header["Connection"] = []string{"Upgrade"}
+	} else {
+		delete(r.Header, "Connection")
+	}
 	StripIdentity(r.Header)
 	if err := u.secret.apply(r); err != nil {
 		return fmt.Errorf("reading the upstream credential: %w", err)
