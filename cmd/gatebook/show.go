@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -46,7 +47,8 @@ type shower struct {
 	bodies bool
 	shown  int
 	last   string // what the last bytes were of
-	filter map[string]*terminal.Neutraliser
+	quotes map[string]*quote
+	err    error // of writing
 }
 
 func (s *shower) event(e recording.Event) error {
@@ -71,8 +73,8 @@ func (s *shower) event(e recording.Event) error {
 }
 
 func (s *shower) line(format string, args ...any) {
-	if s.last != "" {
-		fmt.Fprintln(s.out)
+	if q := s.quotes[s.last]; q != nil && s.err == nil {
+		s.err = q.end(s.out)
 	}
 	s.last = ""
 	fmt.Fprintf(s.out, format+"\n", args...)
@@ -110,18 +112,17 @@ func (s *shower) bytes(e recording.Event, what string) error {
 		return nil
 	}
 	key := string(e.Operation) + " " + what
-	if s.filter == nil {
-		s.filter = map[string]*terminal.Neutraliser{}
+	if s.quotes == nil {
+		s.quotes = map[string]*quote{}
 	}
-	if s.filter[key] == nil {
-		s.filter[key] = &terminal.Neutraliser{}
+	if s.quotes[key] == nil {
+		s.quotes[key] = &quote{}
 	}
 	if s.last != key {
 		s.line("--- %s", what)
 	}
 	s.last = key
-	_, err := s.out.Write(s.filter[key].Append(nil, e.Data))
-	return err
+	return errors.Join(s.err, s.quotes[key].write(s.out, e.Data))
 }
 
 func (s *shower) ended(e recording.Event) error {
@@ -148,10 +149,10 @@ func (s *shower) end() error {
 	if s.shown == 0 {
 		return fmt.Errorf("nothing of that is recorded, or it is not sealed and the archive's copy does not have it yet")
 	}
-	if s.last != "" {
-		fmt.Fprintln(s.out)
+	if q := s.quotes[s.last]; q != nil {
+		return errors.Join(s.err, q.end(s.out))
 	}
-	return nil
+	return s.err
 }
 
 func addTail(parent *cobra.Command) {
