@@ -75,7 +75,7 @@ var base64Needles = [3]struct {
 }{{"Z2JtL", ""}, {"dibS", "AG"}, {"nYm0t", "AAB"}}
 
 // HasPlaceholder reports whether b holds anything that may be a placeholder of any session, whole or cut: in text, in
-// base64 at any alignment, in hexadecimal, or with JSON escapes. It costs a few searches where there is none.
+// base64 at any alignment, also twice, in hexadecimal, or with JSON escapes. It costs a few searches where there is none.
 func (s *Scope) HasPlaceholder(b []byte) bool {
 	for range 4 {
 		if hasPlaceholder(b) {
@@ -90,7 +90,47 @@ func (s *Scope) HasPlaceholder(b []byte) bool {
 }
 
 func hasPlaceholder(b []byte) bool {
-	return hasPlain(b) || hasHex(b) || hasBase64(b)
+	return hasPlain(b) || hasHex(b) || hasBase64(b) || hasBase64Twice(b)
+}
+
+// nestedNeedles are what base64 makes of base64Needles at each alignment, as far as it does not depend on the neighbours.
+var nestedNeedles = newNestedNeedles()
+
+func newNestedNeedles() (out []string) {
+	for _, n := range base64Needles {
+		for before := range 3 {
+			in := append(make([]byte, before), n.text...)
+			from, to := (before*8+5)/6, len(in)*8/6
+			out = append(out, base64.RawStdEncoding.EncodeToString(in)[from:to])
+		}
+	}
+	return out
+}
+
+// nestedBytes is more than a placeholder takes in base64 twice.
+const nestedBytes = 80
+
+// hasBase64Twice finds what a client makes of a placeholder in base64 that it takes for the value, and encodes.
+func hasBase64Twice(b []byte) bool {
+	for _, needle := range nestedNeedles {
+		for at := 0; ; at++ {
+			i := bytes.Index(b[at:], []byte(needle))
+			if i < 0 {
+				break
+			}
+			at += i
+			end := at
+			for end < len(b) && end < at+nestedBytes && base64Value(b[end]) != base64Bad {
+				end++
+			}
+			for from := at; from >= 0 && from > at-4 && base64Value(b[from]) != base64Bad; from-- {
+				if hasBase64(decodeBase64Loose(nil, b[from:end])) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // isPlaceholder reports whether b is one whole placeholder, no more and no less.
