@@ -18,7 +18,7 @@ type Options struct {
 	// and nowhere else. Default and least: 8.
 	MinValueBytes int
 	// MaxValues bounds the patterns that are kept (a value is one pattern, a long or structured one several).
-	// Default 100,000, about 250 bytes each.
+	// Default 100,000, about 500 bytes each.
 	MaxValues int
 	// MaxNestedBytes bounds a string that holds JSON and is masked inside; a longer one is masked whole.
 	// Default 256 KiB.
@@ -52,8 +52,8 @@ func (o *Options) setDefaults() error {
 
 // Engine holds what is known to be secret, for all sessions. All methods may be called at any time from any goroutine.
 //
-// Of each value it keeps a keyed 128-bit hash of the whole, 32-bit keyed hashes of its first 8, 16, 32, … bytes, and
-// filter bits of the first characters of its encodings. Who holds both the process's memory and the key can test
+// Of each value it keeps a keyed 128-bit hash of the whole, 32-bit keyed hashes of its first 8, 32 and 128 bytes, and
+// filter bits of the first characters of its encodings. Strings masked lately are remembered by fingerprint as well. Who holds both the process's memory and the key can test
 // guesses of a whole value, and can find its first eight bytes by exhaustive search, but no more of it than that
 // without guessing at least eight further bytes at once.
 type Engine struct {

@@ -87,6 +87,23 @@ func TestLargeStrangers(t *testing.T) {
 	}
 }
 
+// TestSteps: where a large Write is cut inside makes no difference.
+func TestSteps(t *testing.T) {
+	s := newScope(t)
+	shape := compile(t, secretRules()...)
+	doc := string(secretList(3 * step))
+	want, err := maskJSON(t, s, shape, true, doc, every(len(doc), 100)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 60 {
+		space := strings.Repeat(" ", i*7)
+		if got, err := maskJSON(t, s, shape, true, space+doc); err != nil || got != space+want {
+			t.Fatalf("after %d spaces: %v", len(space), err)
+		}
+	}
+}
+
 func TestInvalidJSON(t *testing.T) {
 	valid := []string{`{}`, `[]`, `""`, `0`, `-0.1e+5`, `[[],{}]`, "\t1 2\n3", `{"a":{"b":[1,"x",null,true,false]}}`, `"\u00e9\ud83d\ude00é"`, `{"":""}`}
 	invalid := []string{`{`, `[1,]`, `{"a"}`, `{"a":}`, `{a:1}`, `{"a":1,}`, `[`, `]`, `}`, `tru`, `truE`, `nul`, `-`, `01`, `1.`, `1e`, `+1`, `.5`, `"`, `"\x"`, `"\u12g4"`, `"\ud800"`, `"\udc00"`, `"\ud800\u0041"`,
@@ -369,7 +386,7 @@ func TestKnownKeepsJSON(t *testing.T) {
 	for _, secret := range []string{"nhunter2hunter2", "u0041hunter2", "0041hunter2", "hunter2hunter\\", "1234567890123", "hunter2\"hunter", "83d\\ude00xyz"} {
 		s := newScope(t)
 		s.e.Learn([]byte(secret))
-		for _, doc := range []string{`{"a":"\nhunter2hunter2 \u0041hunter2 x hunter2hunter\\n","b":1234567890123,"1234567890123":[-1234567890123.5,"\ud83d\ude00xyz"]}`} {
+		for _, doc := range []string{`{"a":"\nhunter2hunter2 \u0041hunter2 x hunter2hunter\\n","b":1234567890123,"1234567890123":[-1234567890123.5,"\ud83d\ude00xyz","hunter2hunter\" x"]}`} {
 			for i := range doc {
 				got, err := maskJSON(t, s, nil, true, doc, i)
 				if err != nil || !json.Valid([]byte(got)) {
@@ -397,5 +414,22 @@ func TestCompile(t *testing.T) {
 		if got, err := maskJSON(t, s, shape, false, doc); err != nil || got != want {
 			t.Errorf("%s: %v\n got %s\nwant %s", doc, err, got, want)
 		}
+	}
+}
+
+// TestSeen: one string in two places with different encodings is two values, and both are known after.
+func TestSeen(t *testing.T) {
+	s := newScope(t)
+	shape := compile(t, secretRules()...)
+	text := b64("hunter2hunter2")
+	doc := `{"data":{"a":"` + text + `"},"stringData":{"a":"` + text + `"}}`
+	want := `{"data":{"a":"` + b64(s.Placeholder([]byte("hunter2hunter2"))) + `"},"stringData":{"a":"` + s.Placeholder([]byte(text)) + `"}}`
+	for range 2 {
+		if got, err := maskJSON(t, s, shape, false, doc); err != nil || got != want {
+			t.Errorf("%v\n got %s\nwant %s", err, got, want)
+		}
+	}
+	if out := maskText(t, s, "hunter2hunter2"); strings.Contains(out, "hunter2") {
+		t.Error(out)
 	}
 }

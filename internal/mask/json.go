@@ -61,12 +61,17 @@ const (
 // take reads from b, and gives how much it took.
 func (w *JSONWriter) take(b []byte) int {
 	if len(w.carry) == 0 {
+		w.p.more = len(b) > step
 		b = b[:min(len(b), step)]
 		used := w.parse(b, false)
-		w.carry = append(w.carry, b[used:]...)
 		w.offset += int64(used)
+		if w.p.more && used > 0 { // the rest of the token is at hand
+			return used
+		}
+		w.carry = append(w.carry, b[used:]...)
 		return len(b)
 	}
+	w.p.more = false
 	old := len(w.carry)
 	w.carry = append(w.carry, b[:min(len(b), probe)]...)
 	used := w.parse(w.carry, false)

@@ -116,6 +116,9 @@ func (l *learner) pattern(v []byte, more bool) {
 	if len(v) < e.o.MinValueBytes {
 		return
 	}
+	if mac := e.keys.digestOf(append(l.buf[:keyBytes], v...)); e.index.Load().byMAC(&mac) != nil {
+		return
+	}
 	r := e.keys.newRecord(v, more, &l.buf)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -148,7 +151,7 @@ func (e *Engine) add(r *record) {
 		return
 	}
 	if x.count == len(x.records) {
-		grown := newIndex(e.keys, 4*len(x.records))
+		grown := newIndex(e.keys, 2*len(x.records))
 		for i := range x.records {
 			grown.add(&x.records[i])
 		}

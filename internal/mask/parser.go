@@ -32,6 +32,9 @@ type parser struct {
 	want  want
 	at    *state // of the value that comes next
 
+	// more says that the piece can be had again from any token on, with what comes after it.
+	more bool
+
 	// of the string that the last piece ended in
 	inside  bool
 	skipped bool    // nothing to hide in it
@@ -66,7 +69,7 @@ func (s *Scope) newParser(shape *Shape, known bool) *parser {
 		p.root = shape.root
 	}
 	p.want, p.at, p.stack, p.inside = wantDocument, p.root, p.stack[:0], false
-	p.out, p.masked, p.splices, p.skipped = p.out[:0], 0, nil, false
+	p.out, p.masked, p.splices, p.skipped, p.more = p.out[:0], 0, nil, false, false
 	return p
 }
 
@@ -338,6 +341,8 @@ func (p *parser) text(b []byte, i int) (int, problem) {
 		return end, bad
 	case !closed && p.splices != nil:
 		return end, endsEarly
+	case !closed && p.more && i > 0:
+		return i, fine
 	case !closed:
 		p.begin(b, i+1, end, a)
 		return end, fine

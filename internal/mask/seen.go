@@ -10,22 +10,25 @@ import (
 // again is decoded, hashed and learned once. It knows a string by a keyed fingerprint of 128 bits. Forgetting, which
 // happens where there is no room, costs time only.
 type seen struct {
-	keys  *keys
-	slots []seenSlot
+	keys *keys
+	sets []seenSet
 }
 
-// seenSlot is written without a lock: sum says whether what is read was written together.
-type seenSlot struct {
-	print, digest [2]atomic.Uint64
-	sum           atomic.Uint64
+// seenSet is written without a lock: sum says whether what is read was written together.
+type seenSet struct {
+	first [seenWays]atomic.Uint64 // half of each fingerprint, in one cache line
+	rest  [seenWays]struct {
+		second, sum atomic.Uint64
+		digest      [2]atomic.Uint64
+	}
 }
 
 const (
 	seenSets = 1 << 14
-	seenWays = 4
+	seenWays = 8
 )
 
-func newSeen(k *keys) *seen { return &seen{k, make([]seenSlot, seenSets*seenWays)} }
+func newSeen(k *keys) *seen { return &seen{k, make([]seenSet, seenSets)} }
 
 // fingerprint identifies the content of a string under an encoding.
 type fingerprint [2]uint64
@@ -48,8 +51,6 @@ func (k *keys) mix(x, y, h, g uint64) (uint64, uint64) {
 	return hi1 ^ lo1, hi2 ^ lo2
 }
 
-func (s *seen) set(f fingerprint) []seenSlot { return s.slots[f[0]%seenSets*seenWays:][:seenWays] }
-
 func (s *seen) sum(f fingerprint, a, b uint64) uint64 {
 	x, y := s.keys.mix(f[0], f[1], a, b)
 	return x ^ y
@@ -57,14 +58,14 @@ func (s *seen) sum(f fingerprint, a, b uint64) uint64 {
 
 // get gives the digest of the value that f's string holds.
 func (s *seen) get(f fingerprint) (d digest, ok bool) {
-	set := s.set(f)
-	for i := range set {
-		slot := &set[i]
-		if slot.print[0].Load() != f[0] {
+	set := &s.sets[f[0]%seenSets]
+	for i := range set.first {
+		if set.first[i].Load() != f[0] {
 			continue
 		}
+		slot := &set.rest[i]
 		a, b := slot.digest[0].Load(), slot.digest[1].Load()
-		if slot.print[1].Load() == f[1] && slot.sum.Load() == s.sum(f, a, b) {
+		if slot.second.Load() == f[1] && slot.sum.Load() == s.sum(f, a, b) {
 			binary.LittleEndian.PutUint64(d[:], a)
 			binary.LittleEndian.PutUint64(d[8:], b)
 			return d, true
@@ -75,17 +76,18 @@ func (s *seen) get(f fingerprint) (d digest, ok bool) {
 
 // put remembers f.
 func (s *seen) put(f fingerprint, d digest) {
-	set := s.set(f)
-	slot := &set[f[1]%seenWays]
-	for i := range set {
-		if set[i].print[0].Load() == 0 {
-			slot = &set[i]
+	set := &s.sets[f[0]%seenSets]
+	way := int(f[1] % seenWays)
+	for i := range set.first {
+		if set.first[i].Load() == 0 {
+			way = i
 			break
 		}
 	}
+	slot := &set.rest[way]
 	a, b := binary.LittleEndian.Uint64(d[:]), binary.LittleEndian.Uint64(d[8:])
-	slot.print[0].Store(f[0])
-	slot.print[1].Store(f[1])
+	set.first[way].Store(f[0])
+	slot.second.Store(f[1])
 	slot.digest[0].Store(a)
 	slot.digest[1].Store(b)
 	slot.sum.Store(s.sum(f, a, b))
