@@ -49,6 +49,9 @@ func addApprovals(parent *cobra.Command) {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s  %-8s %-8s %s  on %s\n    %s\n    %s%s\n", a.ID, a.State, a.Decision.Risk,
 				inert(a.Operation.Principal.Name), inert(a.Operation.Target.Name), inert(a.Operation.Command), inert(a.Decision.Reason), waits)
 		}
+		if page.Next != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "there are more, older ones")
+		}
 		return nil
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "also those that were answered, used or expired")
@@ -64,7 +67,7 @@ func printApproval(w io.Writer, a access.Approval) error {
 	op := a.Operation
 	line("approval", "%s (%s)", a.ID, a.State)
 	line("command", "%s", op.Command)
-	line("who", "%s, issuer %s, groups %s", op.Principal.Name, op.Principal.Issuer, strings.Join(op.Principal.Groups, ", "))
+	line("who", "%s, subject %s, groups %s", op.Principal.Name, op.Principal.Key(), strings.Join(op.Principal.Groups, ", "))
 	if wl := op.Principal.Workload; !wl.IsZero() {
 		line("pod", "%s/%s on node %s", wl.Namespace, wl.Pod, wl.Node)
 	}

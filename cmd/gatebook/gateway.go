@@ -134,6 +134,12 @@ func (g *gateway) openBook(ctx context.Context) (err error) {
 		return err
 	}
 	g.onClose(g.archive.Close)
+	if err := g.archive.Clean(time.Now()); err != nil {
+		g.log.Warn("what interrupted writes left in the archive could not be removed", "error", err)
+	}
+	if len(g.cfg.Recording.Auditors) == 0 {
+		g.log.Warn("the key that opens recordings is on this machine; set recording.auditors, and keep theirs elsewhere", "key", g.folder("auditor.key"))
+	}
 	g.recorder, err = recording.Open(recording.Options{
 		Journal: g.journal, Ledger: g.ledger, Archive: g.archive, Dir: g.folder("sealing"), Recipients: g.keys.auditors, Index: g.store,
 		Durability: recording.Durability(g.cfg.Recording.Durability), SealBytes: g.cfg.Recording.SealBytes, SealAge: g.cfg.Recording.SealAge, Log: g.log,

@@ -98,8 +98,11 @@ func (k *keys) loadAuditors(data string, auditors []string) error {
 // kept reads a secret from a file, or makes it and keeps it there, readable by nobody else, on disk before it is used.
 func kept(path string, make func() (string, error)) (string, error) {
 	b, err := os.ReadFile(path)
+	if v := strings.TrimSpace(string(b)); err == nil && v != "" {
+		return v, nil
+	}
 	if err == nil {
-		return strings.TrimSpace(string(b)), nil
+		return "", fmt.Errorf("reading a key: %s is empty; restore it, or remove it to have another made", path)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("reading a key: %w", err)
@@ -108,13 +111,29 @@ func kept(path string, make func() (string, error)) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("making %s: %w", filepath.Base(path), err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", fmt.Errorf("keeping a key: %w", err)
-	}
-	_, err = f.WriteString(v + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := keep(path, v+"\n"); err != nil {
 		return "", fmt.Errorf("keeping %s: %w", filepath.Base(path), err)
 	}
 	return v, nil
+}
+
+// keep makes a file that must not be there yet, whole or not at all, on disk with its name.
+func keep(path, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Link(f.Name(), path)
+	}
+	if err := errors.Join(err, os.Remove(f.Name())); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -102,7 +102,7 @@ func addWhoAmI(parent *cobra.Command) {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s (issuer %s)\nsession %s\n", inert(me.Principal.Name), me.Principal.Issuer, me.Session)
+			fmt.Fprintf(out, "%s\nsubject %s\nsession %s\n", inert(me.Principal.Name), inert(me.Principal.Key()), me.Session)
 			if len(me.Principal.Groups) > 0 {
 				fmt.Fprintf(out, "groups  %s\n", inert(strings.Join(me.Principal.Groups, ", ")))
 			}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -65,5 +66,35 @@ func root() *cobra.Command {
 	for _, add := range verbs() {
 		add(c)
 	}
+	strict(c)
 	return c
+}
+
+// strict makes what is wrong with a command line a usageError that shows how it goes, in c and every command below.
+func strict(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+	if c.HasSubCommands() && c.RunE == nil {
+		c.Args, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			hint := "see " + cmd.CommandPath() + " --help"
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "did you mean " + strings.Join(near, " or ") + "?"
+			}
+			return usageError{fmt.Errorf("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)}
+		}
+		return
+	}
+	if args := c.Args; args != nil {
+		c.Args = func(cmd *cobra.Command, given []string) error {
+			if err := args(cmd, given); err != nil {
+				return usageError{fmt.Errorf("%w; it goes: %s", err, cmd.UseLine())}
+			}
+			return nil
+		}
+	}
 }

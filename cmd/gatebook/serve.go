@@ -25,6 +25,9 @@ func addServe(parent *cobra.Command) {
 			"configuration's drain. SIGHUP reads the policy again; so does any change in its folder.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return usageError{errors.New("give the configuration: --config FILE")}
+			}
 			cfg, err := config.LoadFile(file)
 			if err != nil {
 				return usageError{err}
@@ -38,7 +41,6 @@ func addServe(parent *cobra.Command) {
 	}
 	c.Flags().StringVar(&file, "config", "", "the configuration file")
 	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	cobra.CheckErr(c.MarkFlagRequired("config"))
 	parent.AddCommand(c)
 }
 

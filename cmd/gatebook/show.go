@@ -102,6 +102,7 @@ func (s *shower) begin(e recording.Event) error {
 		s.line("    refused, %s: %s", o.Refused.Code, inert(o.Refused.Message))
 	}
 	if s.only != "" {
+		s.line("    subject %s, token id %s, session %s", inert(op.Principal.Key()), inert(op.Principal.TokenID), op.Session)
 		s.line("    policy %s, digest %s, from %s, agent %q", d.Policy, op.Digest, op.Client.Address, op.Client.UserAgent)
 	}
 	return nil

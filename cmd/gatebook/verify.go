@@ -65,10 +65,13 @@ func addVerify(parent *cobra.Command) {
 // book opens the book for checking. done releases it.
 func (r *reading) book(ledger, public string, known []string) (*recording.Book, func(), error) {
 	b := &recording.Book{Ledger: ledger}
-	if text, err := os.ReadFile(public); err == nil {
+	text, err := os.ReadFile(public)
+	switch {
+	case err == nil:
 		public = string(text)
+	case !strings.Contains(public, "+"): // no key, which is name+hash+base64
+		return nil, nil, usageError{fmt.Errorf("reading the ledger's public key: %w", err)}
 	}
-	var err error
 	if b.Verifier, err = note.NewVerifier(strings.TrimSpace(public)); err != nil {
 		return nil, nil, usageError{fmt.Errorf("reading the ledger's public key: %w", err)}
 	}

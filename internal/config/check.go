@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,7 +28,8 @@ func (c *Config) check() error {
 	if c.URL == "" {
 		c.URL = "https://localhost:" + port
 	}
-	if u, err := url.Parse(c.URL); err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+	c.URL = strings.TrimSuffix(c.URL, "/") // paths are put behind it
+	if u, err := url.Parse(c.URL); err != nil || u.Scheme != "https" || u.Host == "" || u.Path+u.RawQuery+u.Fragment != "" || u.User != nil {
 		p.add("url: %q must be https://host[:port] and nothing else", c.URL)
 	} else if c.Recording.Origin == "" {
 		c.Recording.Origin = u.Hostname() + "/gatebook"
@@ -41,10 +43,28 @@ func (c *Config) check() error {
 	if !slices.Contains([]string{"crash", "power", "paranoid"}, c.Recording.Durability) {
 		p.add("recording.durability: %q is not crash, power or paranoid", c.Recording.Durability)
 	}
+	notNegative(reflect.ValueOf(c).Elem(), "", &p)
 	c.checkIssuers(&p)
 	c.checkTargets(&p)
 	c.Approvals.Webhook.check(&p)
 	return errors.Join(p...)
+}
+
+// notNegative names every number and duration below zero.
+func notNegative(v reflect.Value, at string, p *problems) {
+	for i := range v.NumField() {
+		f, key := v.Field(i), at+v.Type().Field(i).Tag.Get("yaml")
+		switch {
+		case f.CanInt() && f.Int() < 0:
+			p.add("%s: %v is less than nothing", key, f.Interface())
+		case f.Kind() == reflect.Struct:
+			notNegative(f, key+".", p)
+		case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct:
+			for j := range f.Len() {
+				notNegative(f.Index(j), fmt.Sprintf("%s[%d].", key, j), p)
+			}
+		}
+	}
 }
 
 func (c *Config) checkIssuers(p *problems) {
@@ -97,7 +117,12 @@ func (c *Config) checkTargets(p *problems) {
 			p.add("%s.name: %q must be lower-case letters, digits and dashes, and not used twice", at, t.Name)
 		}
 		names[t.Name] = true
-		for _, h := range t.Hosts {
+		for j, h := range t.Hosts {
+			h = strings.ToLower(h)
+			t.Hosts[j] = h
+			if h == "" || strings.ContainsAny(h, ":/ ") {
+				p.add("%s.hosts: %q must be a name alone, without scheme and port", at, h)
+			}
 			if hosts[h] {
 				p.add("%s.hosts: %q is used twice", at, h)
 			}

@@ -30,6 +30,17 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 	}
 }
 
+// Requests are matched with lower-case names, and paths are put behind the URL.
+func TestNamesAsTheyAreUsed(t *testing.T) {
+	c, err := Parse([]byte(good + "    hosts: [K8s.Example]\nurl: https://gw.example/\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Targets[0].Hosts[0] != "k8s.example" || c.URL != "https://gw.example" {
+		t.Errorf("hosts %v, URL %q", c.Targets[0].Hosts, c.URL)
+	}
+}
+
 func TestFalseIsKept(t *testing.T) {
 	c, err := Parse([]byte(good + "    impersonate: false\n"))
 	if err != nil {
@@ -58,6 +69,13 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		{"empty", "", "issuers: there is none"},
 		{"not YAML", "\t:", "not valid YAML"},
 		{"same target twice", good + "  - {name: lab, url: 'https://x', token: {env: T}}\n", "not used twice"},
+		{"negative duration", good + "approvals: {hold: -5m}\n", "approvals.hold: -5m0s is less than nothing"},
+		{"negative number", good + "limits: {streams: -1}\n", "limits.streams: -1"},
+		{"negative in a list", strings.Replace(good, "kubernetes: true", "clockSkew: -1s", 1), "issuers[0].clockSkew: -1s"},
+		{"URL with a path", good + "url: 'https://gw/x'\n", "must be https"},
+		{"URL with a query", good + "url: 'https://gw?x=1'\n", "must be https"},
+		{"host with port", good + "    hosts: ['k8s.example:443']\n", "without scheme and port"},
+		{"host twice", good + "    hosts: [k8s.example, K8s.Example]\n", "used twice"},
 		{"review without cluster", strings.Replace(good, "cluster: lab", "tokenReview: true", 1), "needs cluster"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
