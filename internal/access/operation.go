@@ -39,6 +39,10 @@ type Operation struct {
 	Fetched []string `json:"fetched,omitempty"`
 	// Kubernetes is set where Target.Protocol is "kubernetes".
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
+	// Exact is Kubernetes with nothing hidden, as the API server will read it: what policy decides on, so that nobody
+	// escapes a rule by having a word masked that the rule looks for. It is never recorded, shown or kept. Nil: the
+	// same as Kubernetes.
+	Exact *Kubernetes `json:"-"`
 }
 
 // Fields of the policy schema that are read only when a decision depends on them.

@@ -68,6 +68,9 @@ func (in *input) ResolveName(name string) (any, bool) {
 	case "operation":
 		return &in.facts, true
 	case "kubernetes":
+		if in.op.Exact != nil {
+			return in.op.Exact, true
+		}
 		return in.op.Kubernetes, in.op.Kubernetes != nil
 	}
 	return nil, false

@@ -99,6 +99,9 @@ func (x *exchange) send(s *sink, p gate.Permit, out *access.Outcome) error {
 	if why := x.checkAnswer(resp); why != nil {
 		return why
 	}
+	if err := x.learnAccepted(resp.StatusCode); err != nil {
+		return access.Refuse(access.CodeInternal, err, "what was stored cannot be masked")
+	}
 	if err := x.relay(s, resp, m, n, out); !errors.Is(err, errEnough) {
 		return err
 	}

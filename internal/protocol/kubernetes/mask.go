@@ -23,17 +23,31 @@ func secretRules(k *reading) []mask.Rule {
 		return nil
 	case k.Resource == "secrets": // in any group: an aggregated API that serves "secrets" serves secrets
 		return withLastApplied(
-			mask.Rule{Path: "data", Encoding: mask.Base64},
-			mask.Rule{Path: "stringData", Encoding: mask.Text})
+			append(publicRules(),
+				mask.Rule{Path: "data", Encoding: mask.Base64},
+				mask.Rule{Path: "stringData", Encoding: mask.Text})...)
 	case k.Resource == "configmaps":
 		// Helm's older driver keeps a release, values and all, compressed in a ConfigMap.
-		return withLastApplied(mask.Rule{Path: "data.release", Encoding: mask.Text})
+		return withLastApplied(mask.Rule{Path: "data.release", Encoding: mask.Text, Public: true})
 	case k.Resource == "serviceaccounts" && k.Subresource == "token":
 		return []mask.Rule{{Path: "status.token", Encoding: mask.Text}}
 	case k.Resource == "tokenreviews":
-		return []mask.Rule{{Path: "spec.token", Encoding: mask.Text}}
+		return []mask.Rule{{Path: "spec.token", Encoding: mask.Text, Public: true}}
 	}
 	return nil
+}
+
+// publicKeys are those of the built-in types of Secret that name what is public elsewhere: to know their values would be to
+// hide a namespace's name, a CA or a user's name from everybody.
+var publicKeys = []string{"namespace", "ca.crt", "tls.crt", "username"}
+
+func publicRules() []mask.Rule {
+	var out []mask.Rule
+	for _, k := range publicKeys {
+		out = append(out, mask.Rule{Path: "data." + mask.Key(k), Encoding: mask.Base64, Public: true},
+			mask.Rule{Path: "stringData." + mask.Key(k), Encoding: mask.Text, Public: true})
+	}
+	return out
 }
 
 // shapes are secretRules, compiled once for each resource that has any.
@@ -122,9 +136,9 @@ func (x *exchange) maskingOf(masks []access.Mask) (masking, error) {
 }
 
 // maskBytes masks a JSON document for the record, for policy and for people: always by structure and by known values.
-func (x *exchange) maskBytes(data []byte, shape *mask.Shape) ([]byte, error) {
+func maskBytes(scope *mask.Scope, data []byte, shape *mask.Shape) ([]byte, error) {
 	var out bytes.Buffer
-	w := x.scope.JSON(&out, shape, true)
+	w := scope.JSON(&out, shape, true)
 	if _, err := w.Write(data); err != nil {
 		return nil, err
 	}
@@ -134,8 +148,8 @@ func (x *exchange) maskBytes(data []byte, shape *mask.Shape) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func (x *exchange) maskedObject(data []byte) (map[string]any, error) {
-	masked, err := x.maskBytes(data, x.shape)
+func (x *exchange) maskedObject(scope *mask.Scope, data []byte) (map[string]any, error) {
+	masked, err := maskBytes(scope, data, x.shape)
 	if err != nil {
 		return nil, fmt.Errorf("masking what is stored: %w", err)
 	}
@@ -145,7 +159,10 @@ func (x *exchange) maskedObject(data []byte) (map[string]any, error) {
 // maskDocument masks the request's body. The placeholders in it stay as they are, so that people see what was left
 // unchanged.
 func (x *exchange) maskDocument() ([]byte, error) {
-	masked, err := x.maskValues()
+	masked, err := x.maskValues(x.scope.Quiet())
+	if err == nil {
+		masked, err = x.hideRepeated(masked)
+	}
 	if err != nil || !x.placeholders {
 		return masked, err
 	}
@@ -156,16 +173,16 @@ func (x *exchange) maskDocument() ([]byte, error) {
 	return json.Marshal(keepPlaceholders(x.doc.value, hidden))
 }
 
-func (x *exchange) maskValues() ([]byte, error) {
+func (x *exchange) maskValues(scope *mask.Scope) ([]byte, error) {
 	if x.doc.mediaType != typeJSONPatch {
-		return x.maskBytes(x.doc.json, x.shape)
+		return maskBytes(scope, x.doc.json, x.shape)
 	}
 	// Of a JSON patch each value is masked as it would be in its place, then all of it by known values.
-	out, err := eachPatchValue(x.doc.json, func(wrapped []byte) ([]byte, error) { return x.maskBytes(wrapped, x.shape) })
+	out, err := eachPatchValue(x.doc.json, func(wrapped []byte) ([]byte, error) { return maskBytes(scope, wrapped, x.shape) })
 	if err != nil {
 		return nil, err
 	}
-	return x.maskBytes(out, nil)
+	return maskBytes(scope, out, nil)
 }
 
 // restore puts the stored values in the place of the placeholders that the client was given and has sent back. It

@@ -134,6 +134,9 @@ func (x *exchange) decode() *access.Refusal {
 	}
 	if x.doc, err = x.h.decodeDocument(contentType, raw); err != nil {
 		x.doc = nil
+		if why := x.checkUndecoded(); why != nil {
+			return why
+		}
 		x.placeholders = x.scope.HasPlaceholder(raw)
 		x.uninspectable(access.FieldKubernetesObject, err.Error())
 		if k.Verb == "delete" || k.Verb == "deletecollection" {
@@ -148,6 +151,9 @@ func (x *exchange) decode() *access.Refusal {
 // maskBody makes the body as it is recorded, shown and judged.
 func (x *exchange) maskBody() *access.Refusal {
 	masked, err := x.maskDocument()
+	if err == nil {
+		masked, err = x.hideMisplaced(masked)
+	}
 	if err != nil {
 		return access.Refuse(access.CodeUnmaskable, err, "the request's body cannot be masked for the record")
 	}
@@ -166,7 +172,7 @@ func (x *exchange) maskBody() *access.Refusal {
 		return nil
 	}
 	x.k.Object = o
-	x.k.Kind, _ = o["kind"].(string)
+	x.k.Kind, _ = x.doc.object()["kind"].(string)
 	if deleteDryRun, known := x.deleteDryRun(); known {
 		x.k.DryRun = deleteDryRun
 	}
@@ -178,7 +184,7 @@ func (x *exchange) deleteDryRun() (dryRun, known bool) {
 	if x.k.Verb != "delete" && x.k.Verb != "deletecollection" {
 		return false, false
 	}
-	list, _ := x.k.Object["dryRun"].([]any)
+	list, _ := x.doc.object()["dryRun"].([]any)
 	return slices.Contains(list, any("All")), true
 }
 
@@ -197,8 +203,22 @@ func (x *exchange) finish() *access.Refusal {
 	if x.op.Digest, err = x.h.digest(x.r, x.k, x.header, x.body); err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}
+	x.keepExact()
 	x.hideWords()
 	return nil
+}
+
+// keepExact keeps what policy decides on, before anything of it is hidden.
+func (x *exchange) keepExact() {
+	exact := x.k.Kubernetes
+	if e := x.k.Exec; e != nil {
+		own := *e
+		exact.Exec = &own
+	}
+	if x.k.Object != nil {
+		exact.Object = x.doc.object()
+	}
+	x.op.Exact = &exact
 }
 
 // hideWords hides known secrets in what else of the request policy, approvers and the record see. What goes upstream is

@@ -20,7 +20,7 @@ func (x *exchange) complete(ctx context.Context, fields []string) error {
 	if !slices.Contains(fields, access.FieldKubernetesStored) && !slices.Contains(fields, access.FieldKubernetesObject) {
 		return fmt.Errorf("%v: not a field that can be fetched", fields)
 	}
-	x.k.Stored = nil // it may have been read before, and have changed since
+	x.k.Stored, x.op.Exact.Stored = nil, nil // it may have been read before, and have changed since
 	late := x.op.Late()
 	stored, err := x.stored(ctx)
 	if ended := context.Cause(ctx); ended != nil {
@@ -45,12 +45,19 @@ func (x *exchange) complete(ctx context.Context, fields []string) error {
 
 func (x *exchange) giveStored(stored []byte) error {
 	if stored == nil {
-		x.k.Stored = map[string]any{}
+		x.k.Stored, x.op.Exact.Stored = map[string]any{}, map[string]any{}
 		return nil
 	}
-	o, err := x.maskedObject(stored)
-	x.k.Stored = o
-	return err
+	exact, err := decodeObject(stored)
+	if err != nil {
+		return err
+	}
+	o, err := x.maskedObject(x.scope, stored)
+	if err != nil {
+		return err
+	}
+	x.k.Stored, x.op.Exact.Stored = o, exact
+	return nil
 }
 
 // givePatched puts what the patch would make of the stored object into the operation.
@@ -66,12 +73,17 @@ func (x *exchange) givePatched(stored []byte) error {
 	if err != nil {
 		return err
 	}
-	o, err := x.maskedObject(result)
+	exact, err := decodeObject(result)
 	if err != nil {
 		return err
 	}
-	x.k.Object = o
-	x.k.Kind, _ = o["kind"].(string)
+	o, err := x.maskedObject(x.scope.Quiet(), result)
+	if err != nil {
+		return err
+	}
+	x.k.Object, x.op.Exact.Object = o, exact
+	x.k.Kind, _ = exact["kind"].(string)
+	x.op.Exact.Kind = x.k.Kind
 	return nil
 }
 
@@ -125,7 +137,7 @@ func (x *exchange) lookup(p gate.Permit, r *http.Request, out *access.Outcome) (
 	case int64(len(data)) > limit:
 		return nil, fmt.Errorf("reading what is stored: it is longer than limits.storedBytes, %d bytes", limit)
 	}
-	masked, err := x.maskBytes(data, x.shape)
+	masked, err := maskBytes(x.scope, data, x.shape)
 	if err != nil {
 		return nil, fmt.Errorf("masking what is stored: %w", err)
 	}

@@ -1,0 +1,112 @@
+package kubernetes
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"gatebook/internal/access"
+)
+
+// Whoever could make any word known by asking could have it masked for everybody. Only what the API server has stored
+// is known.
+func TestOnlyWhatWasStoredIsLearned(t *testing.T) {
+	const word = "apiVersion-of-the-word"
+	const path = "/api/v1/namespaces/a/secrets"
+	body := secretJSON("s", "x", word)
+	deny := func(*access.Operation) (access.Decision, []string) { return access.Decision{Effect: access.Deny}, nil }
+	for _, c := range []struct {
+		name, method, uri, contentType, body string
+		decide                               func(*access.Operation) (access.Decision, []string)
+		code                                 int
+		known                                bool
+	}{
+		{name: "denied", method: "POST", uri: path, body: body, decide: deny, code: 403},
+		{name: "misplaced and denied", method: "POST", uri: path, body: `{"kind":"Secret","dta":{"x":"` + word + `"}}`, decide: deny, code: 403},
+		{name: "not taken", method: "POST", uri: path, body: body, code: 409},
+		{name: "dry run", method: "POST", uri: path + "?dryRun=All", body: body, code: 201},
+		{name: "a patch that is denied", method: "PATCH", uri: path + "/s", contentType: typeMerge, body: body, decide: deny, code: 403},
+		{name: "a config map", method: "POST", uri: "/api/v1/namespaces/a/configmaps", body: `{"kind":"ConfigMap","data":{"release":"` + word + `"}}`, code: 201},
+		{name: "a token review", method: "POST", uri: "/apis/authentication.k8s.io/v1/tokenreviews", body: `{"kind":"TokenReview","spec":{"token":"` + word + `"}}`, code: 201},
+		{name: "a namespace's name", method: "POST", uri: path, body: secretJSON("s", "namespace", word), code: 201},
+		{name: "stored", method: "POST", uri: path, body: body, code: 201, known: true},
+		{name: "patched", method: "PATCH", uri: path + "/s", contentType: typeJSONPatch, body: `[{"op":"add","path":"/data/x","value":"` + b64(word) + `"}]`, code: 200, known: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			answer := c.body
+			if c.contentType != "" || c.known {
+				answer = `{}` // as with PartialObjectMetadata
+			}
+			code := c.code
+			w := newWorld(t, nil)
+			w.upstream = reply(code, typeJSON, answer)
+			if c.decide != nil {
+				w.decide = c.decide
+			}
+			if a := w.do(c.method, c.uri, c.body, "Content-Type", c.contentType); a.code != c.code {
+				t.Fatalf("answered %d, %s", a.code, a.body)
+			}
+			w.decide, w.upstream = allow, reply(200, typeJSON, `{"word":"`+word+`"}`)
+			got := w.do("GET", "/api/v1/namespaces/a/pods/p", "").body
+			if strings.Contains(got, word) == c.known {
+				t.Errorf("known should be %v: %s", c.known, got)
+			}
+			if !c.known {
+				return
+			}
+			if l := leaks(w.recorded(), word); l != nil {
+				t.Errorf("the record holds the value as %v", l)
+			}
+		})
+	}
+}
+
+// A request that repeats its secret is recorded without it, though nothing is learned from it.
+func TestRepeatedSecretsAreNotRecorded(t *testing.T) {
+	for name, c := range map[string]struct{ contentType, body string }{
+		"annotation":   {"", `{"kind":"Secret","metadata":{"annotations":{"a":"it is ` + hiddenValue + `","b":"` + b64(hiddenValue) + `"}},"data":{"x":"` + b64(hiddenValue) + `"}}`},
+		"stringData":   {"", `{"kind":"Secret","metadata":{"annotations":{"a":"` + b64(hiddenValue) + `"}},"stringData":{"x":"` + hiddenValue + `"}}`},
+		"a JSON patch": {typeJSONPatch, `[{"op":"add","path":"/metadata/labels/l","value":"` + hiddenValue + `"},{"op":"add","path":"/data/x","value":"` + b64(hiddenValue) + `"}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, reply(409, typeJSON, `{"kind":"Status","status":"Failure","code":409}`))
+			method, uri := "POST", "/api/v1/namespaces/a/secrets"
+			if c.contentType != "" {
+				method, uri = "PATCH", uri+"/s"
+			}
+			w.do(method, uri, c.body, "Content-Type", c.contentType)
+			if w.last() == nil || w.sent[0].Method == method && w.sent[0].body != c.body {
+				t.Errorf("upstream got %+v", w.last())
+			}
+			if l := leaks(w.recorded(), hiddenValue); l != nil {
+				t.Errorf("the record holds the value as %v", l)
+			}
+		})
+	}
+}
+
+// A word that a rule looks for decides as it stands, though it is known as a secret and hidden from the record.
+func TestPolicySeesWhatTheAPIServerReads(t *testing.T) {
+	const word = "hostNetwork"
+	w := newWorld(t, reply(201, typeJSON, `{}`))
+	w.h.o.Masks.Learn([]byte(word))
+	var exact, shown access.Kubernetes
+	w.decide = func(op *access.Operation) (access.Decision, []string) {
+		exact, shown = *op.Exact, *op.Kubernetes
+		return allow(op)
+	}
+	w.do("POST", "/api/v1/namespaces/a/pods", `{"kind":"Pod","spec":{"`+word+`":true}}`)
+	if spec, _ := exact.Object["spec"].(map[string]any); spec[word] != true {
+		t.Errorf("policy saw %v", exact.Object)
+	}
+	if spec, _ := shown.Object["spec"].(map[string]any); spec[word] != nil {
+		t.Errorf("the record has %v", shown.Object)
+	}
+	w.do("POST", "/api/v1/namespaces/a/pods/p/exec?command="+word, "")
+	if exact.Exec.Command[0] != word || shown.Exec.Command[0] == word {
+		t.Errorf("policy saw %v, the record has %v", exact.Exec, shown.Exec)
+	}
+	if bytes.Contains(w.recorded(), []byte(word)) {
+		t.Error("the record holds the word")
+	}
+}
