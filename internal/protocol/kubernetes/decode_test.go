@@ -272,7 +272,7 @@ func TestStrike(t *testing.T) {
 		{`denied: {"data":"s3cr3t"}`, `denied: (masked)`},
 		{`Invalid value: "s3cr3t`, `Invalid value: "(masked)"`},
 	} {
-		if got := x.strike(c.in); got != c.want {
+		if got := x.strike(c.in, nil); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.in, got, c.want)
 		}
 	}

@@ -2,12 +2,14 @@ package kubernetes
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,10 +31,15 @@ func (x *exchange) relayError(s *sink, resp *http.Response, m masking, out *acce
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	isJSON := mediaType == typeJSON && json.Valid(data)
 	if m.shape != nil {
+		values, known := x.storedValues(s.p.Context(), resp.StatusCode)
+		strike := func(text string) string { return x.strike(text, values) }
+		if !known {
+			strike = withhold
+		}
 		if isJSON {
-			data, err = x.strikeStatus(data)
+			data, err = strikeStatus(data, strike)
 		} else {
-			data = []byte(x.strike(string(data)))
+			data = []byte(strike(string(data)))
 		}
 		if err != nil {
 			return access.Refuse(access.CodeUnmaskable, err, "the error that target %q answered cannot be masked", x.op.Target.Name)
@@ -58,15 +65,15 @@ func (x *exchange) relayError(s *sink, resp *http.Response, m masking, out *acce
 	return err
 }
 
-func (x *exchange) strikeStatus(data []byte) ([]byte, error) {
+func strikeStatus(data []byte, strike func(string) string) ([]byte, error) {
 	var s metav1.Status
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, err
 	}
-	s.Message = x.strike(s.Message)
+	s.Message = strike(s.Message)
 	if s.Details != nil {
 		for i := range s.Details.Causes {
-			s.Details.Causes[i].Message = x.strike(s.Details.Causes[i].Message)
+			s.Details.Causes[i].Message = strike(s.Details.Causes[i].Message)
 		}
 	}
 	return json.Marshal(s)
@@ -77,11 +84,25 @@ var echo = regexp.MustCompile(`(?i)\bvalue: `)
 
 const struck = `"(masked)"`
 
+// withheld stands for an error that may repeat values which could not be read to find them in it.
+const withheld = "the API server refused the request; what it says is withheld, since it may repeat values that are masked"
+
+// unauthorized is how the API server says that its authorizers refused: before the object was looked at
+// (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters.Forbidden).
+var unauthorized = regexp.MustCompile(`^[a-z.]+( "[^"]*")? is forbidden: User "[^"]*" cannot [a-z]+ resource "[a-z./]+" in API group "[a-z.]*"[^{}]*$`)
+
+func withhold(s string) string {
+	if s == "" || unauthorized.MatchString(s) {
+		return s
+	}
+	return withheld
+}
+
 // strike removes values from an error about a resource with secrets in it: those that a validation error echoes, any
-// that the request itself sent, and whatever looks like a whole object.
-func (x *exchange) strike(s string) string {
+// that the request itself sent or that are stored, and whatever looks like a whole object.
+func (x *exchange) strike(s string, stored []string) string {
 	s = strikeEchoes(s)
-	for _, v := range x.sentValues() {
+	for _, v := range append(x.sentValues(), stored...) {
 		if len(v) >= 3 {
 			s = strings.ReplaceAll(s, v, "(masked)")
 		}
@@ -125,9 +146,39 @@ func afterLiteral(s string) string {
 
 // sentValues are the strings that the request holds where secrets are, and what they decode to.
 func (x *exchange) sentValues() []string {
+	out := valuesOf(x.doc.object())
+	for _, name := range misplaced(x.doc.object()) {
+		out = stringsIn(out, x.doc.object()[name])
+	}
+	return out
+}
+
+// storedValues are those of the object that a request would change, learned by the way: an admission message or a
+// patch that failed may repeat them. known is false where there may be some and they cannot be read.
+func (x *exchange) storedValues(ctx context.Context, code int) (values []string, known bool) {
+	switch {
+	case !x.k.isChange(x.r.Method) || x.k.Verb == "create" || code == http.StatusNotFound:
+		return nil, true
+	case x.k.Name == "":
+		return nil, false // a deletion of many
+	}
+	stored, err := x.stored(ctx)
+	if err != nil {
+		return nil, false
+	}
+	o, err := decodeObject(stored)
+	if stored != nil && err != nil {
+		return nil, false
+	}
+	return valuesOf(o), true
+}
+
+// valuesOf are the strings in a Secret where secrets are, and what they decode to; the longest first, since one may be a
+// part of another.
+func valuesOf(object map[string]any) []string {
 	var out []string
 	for _, field := range []string{"data", "stringData"} {
-		values, _ := x.doc.object()[field].(map[string]any)
+		values, _ := object[field].(map[string]any)
 		for _, v := range values {
 			s, ok := v.(string)
 			if !ok {
@@ -139,5 +190,6 @@ func (x *exchange) sentValues() []string {
 			}
 		}
 	}
+	slices.SortFunc(out, func(a, b string) int { return len(b) - len(a) })
 	return out
 }

@@ -28,8 +28,8 @@ type sink struct {
 	p      gate.Permit
 	status int
 	header http.Header
-	// told are those of header that are recorded.
-	told   http.Header
+	// tell masks the header when it goes, since what comes before may make values known, and gives what of it is recorded.
+	tell   func() (http.Header, error)
 	isHead bool
 	// limit is how many bytes of the body the client asked for; 0: all.
 	limit     int64
@@ -71,9 +71,13 @@ func (s *sink) begin() error {
 	if s.begun {
 		return nil
 	}
-	if len(s.told) > 0 {
+	told, err := s.tell()
+	if err != nil {
+		return err
+	}
+	if len(told) > 0 {
 		var lines bytes.Buffer
-		if err := s.told.Write(&lines); err != nil { // a bytes.Buffer takes everything
+		if err := told.Write(&lines); err != nil { // a bytes.Buffer takes everything
 			return err
 		}
 		if err := s.p.Record(recording.Header, recording.ToClient, lines.Bytes()); err != nil {
@@ -114,9 +118,9 @@ func (plain) Masked() int64 { return 0 }
 // relay delivers an answer, masked.
 func (x *exchange) relay(s *sink, resp *http.Response, m masking, n negotiated, out *access.Outcome) error {
 	s.status, s.header = resp.StatusCode, answerHeader(resp.Header, x.k.isProxy)
-	var err error
-	if s.told, err = x.maskHeader(s.header, m); err != nil {
-		return err
+	s.tell = func() (http.Header, error) {
+		x.strikeWarnings(s.header, m)
+		return x.maskHeader(s.header, m)
 	}
 	if s.isHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified {
 		return s.begin()
@@ -162,7 +166,7 @@ func (x *exchange) filterFor(dst io.Writer, resp *http.Response, m masking) (fil
 	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case err == nil && (mediaType == typeJSON || strings.HasSuffix(mediaType, "+json")):
-		return x.scope.JSON(dst, m.shape, m.known), nil
+		return x.jsonFilter(dst, m), nil
 	case x.isOpenAPI():
 		return plain{dst}, nil
 	case m.shape != nil:
