@@ -152,7 +152,15 @@ func (c *connection) token(ctx context.Context) (login.Token, error) {
 	if err != nil {
 		return login.Token{}, err
 	}
-	return cache.Token(ctx, lc, c.Gateway)
+	t, err := cache.Token(ctx, lc, c.Gateway)
+	if errors.Is(err, login.ErrLoginRequired) {
+		again := "gatebook login --gateway " + c.Gateway
+		if c.CA != "" {
+			again += " --ca " + c.CA
+		}
+		return t, fmt.Errorf("there is no login at %s, or it has ended; run: %s (or give a token by --token-file)", c.Gateway, again)
+	}
+	return t, err
 }
 
 // open gives a client of the gateway.

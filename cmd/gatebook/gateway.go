@@ -137,7 +137,7 @@ func (g *gateway) openBook(ctx context.Context) (err error) {
 	if err := g.archive.Clean(time.Now()); err != nil {
 		g.log.Warn("what interrupted writes left in the archive could not be removed", "error", err)
 	}
-	if len(g.cfg.Recording.Auditors) == 0 {
+	if len(g.cfg.Recording.Auditors) == 0 && g.operator == nil { // up says it at the terminal
 		g.log.Warn("the key that opens recordings is on this machine; set recording.auditors, and keep theirs elsewhere", "key", g.folder("auditor.key"))
 	}
 	g.recorder, err = recording.Open(recording.Options{

@@ -90,3 +90,10 @@ func TestEveryVerbIsExplained(t *testing.T) {
 	}
 	walk(root())
 }
+
+func TestNoLogin(t *testing.T) {
+	_, err := invoke(t, "whoami", "--gateway", "https://gw.example")
+	if err == nil || !strings.Contains(err.Error(), "gatebook login --gateway https://gw.example") {
+		t.Errorf("%v", err)
+	}
+}

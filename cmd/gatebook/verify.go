@@ -25,7 +25,8 @@ func addVerify(parent *cobra.Command) {
 	cmd := &cobra.Command{Use: "verify", Short: "Prove that the book is whole, offline", Args: cobra.NoArgs,
 		Long: "Checks the ledger, every sealed recording against it and, with a key (--key), every operation's frames. Give\n" +
 			"checkpoints that were kept elsewhere (gatebook checkpoint) by --checkpoint: only they show that the end was cut\n" +
-			"off or everything was rewritten. It names what was touched, and then ends with 3.",
+			"off or everything was rewritten. It names what was touched, and then ends with 3. What the gateway has not sealed\n" +
+			"yet (recording.sealAge and sealBytes) is in its journal alone, and is not covered.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if data != "" {
 				for _, d := range []struct {
