@@ -23,7 +23,7 @@ func addConfig(parent *cobra.Command) {
 			}
 			var problems []error
 			for _, t := range cfg.Targets {
-				if _, err := newUpstream(t); err != nil {
+				if _, err := newUpstream(t, cfg.Issuers); err != nil {
 					problems = append(problems, err)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"k8s.io/client-go/rest"
@@ -16,10 +17,17 @@ import (
 	"gatebook/internal/credential"
 )
 
-// newUpstream makes the far side of a target.
-func newUpstream(t config.Target) (*credential.Upstream, error) {
+// newUpstream makes the far side of a target, which knows the service accounts of its own issuers.
+func newUpstream(t config.Target, issuers []config.Issuer) (*credential.Upstream, error) {
+	own := slices.Clone(t.Accounts)
+	for _, is := range issuers {
+		if is.Cluster == t.Name {
+			own = append(own, is.Name)
+		}
+	}
 	o := credential.Options{URL: t.URL, ServerName: t.ServerName,
-		Impersonate: func(p access.Principal) bool { return *t.Impersonate && !t.Direct.Has(p.Name, p.Groups) }}
+		Impersonate: func(p access.Principal) bool { return *t.Impersonate && !t.Direct.Has(p.Name, p.Groups) },
+		Own:         func(p access.Principal) bool { return slices.Contains(own, p.Issuer) }}
 	var err error
 	switch {
 	case t.Kubeconfig != "":

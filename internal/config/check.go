@@ -131,6 +131,11 @@ func (c *Config) checkTargets(p *problems) {
 		if t.Protocol != "kubernetes" {
 			p.add("%s.protocol: %q is not known; known: kubernetes", at, t.Protocol)
 		}
+		for _, a := range t.Accounts {
+			if !slices.ContainsFunc(c.Issuers, func(is Issuer) bool { return is.Name == a && is.Kubernetes }) {
+				p.add("%s.accounts: there is no Kubernetes issuer %q", at, a)
+			}
+		}
 		t.checkUpstream(at, p)
 	}
 }

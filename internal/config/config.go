@@ -135,6 +135,10 @@ type Target struct {
 	// Act as the agent by Kubernetes impersonation, so that the cluster's own RBAC still applies to it. Switched
 	// off, every request has the rights of the gateway's credential, and only policy limits it.
 	Impersonate *bool `yaml:"impersonate" default:"true"`
+	// Names of Kubernetes issuers whose service accounts are this cluster's own, beside the issuers whose cluster is this
+	// target. An account of any other issuer is passed on by a name with that issuer's prefix, or not at all, since
+	// "system:serviceaccount:a:b" is somebody else in every cluster.
+	Accounts []string `yaml:"accounts"`
 	// Who acts with the gateway's own credential all the same, being its owner. Policy decides for them, too.
 	Direct Members `yaml:"direct"`
 }

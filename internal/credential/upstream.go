@@ -34,6 +34,9 @@ type Options struct {
 	// Impersonate says for whom the upstream is to act as that principal, so that its own RBAC still applies to them.
 	// For anybody else it sees the gateway's credential alone. Nil: everybody is impersonated.
 	Impersonate func(access.Principal) bool
+	// Own says whose service accounts are the upstream's own. Names that begin with "system:" mean somebody else in every
+	// cluster, so that nobody of another is impersonated under one. Nil: everybody's.
+	Own func(access.Principal) bool
 	// Connections bounds idle connections kept for reuse, 64 by default. Dial bounds connecting, 10 s by default.
 	Connections int
 	Dial        time.Duration
@@ -44,6 +47,7 @@ type Upstream struct {
 	base        *url.URL
 	secret      Source
 	impersonate func(access.Principal) bool
+	own         func(access.Principal) bool
 	requests    *http.Transport // HTTP/2 or HTTP/1.1
 	upgrades    *http.Transport // HTTP/1.1 alone: an upgrade cannot ride on HTTP/2
 }
@@ -67,6 +71,9 @@ func New(o Options) (*Upstream, error) {
 	if o.Impersonate == nil {
 		o.Impersonate = func(access.Principal) bool { return true }
 	}
+	if o.Own == nil {
+		o.Own = func(access.Principal) bool { return true }
+	}
 	idle, wait := o.Connections, o.Dial
 	if idle == 0 {
 		idle = 64
@@ -75,7 +82,7 @@ func New(o Options) (*Upstream, error) {
 		wait = 10 * time.Second
 	}
 	return &Upstream{
-		base: base, secret: o.Secret, impersonate: o.Impersonate,
+		base: base, secret: o.Secret, impersonate: o.Impersonate, own: o.Own,
 		requests: transport(tc, idle, wait, true),
 		upgrades: transport(tc, idle, wait, false),
 	}, nil
@@ -178,7 +185,11 @@ func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 		return fmt.Errorf("reading the upstream credential: %w", err)
 	}
 	if by := p.Operation().Principal; u.impersonate(by) {
-		impersonate(r.Header, by)
+		as, err := localised(by, u.own(by))
+		if err != nil {
+			return err
+		}
+		impersonate(r.Header, as)
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func (a *ask) asksAnew(q request, name string, old access.ApprovalID) {
 // I82, I105: an approval is for these bytes, this principal, this target, this policy. A request that differs in
 // anything that the cluster would get asks anew; the one that was approved runs, once.
 func TestI82I105ChangedAfterApproval(t *testing.T) {
-	a := newAsk(t, "", lab.Options{Targets: "  - {name: twin, kubeconfig: '" + cluster.Kubeconfig + "'}\n"})
+	a := newAsk(t, "", lab.Options{Targets: "  - {name: twin, kubeconfig: '" + cluster.Kubeconfig + "', accounts: [lab]}\n"})
 	original := a.creating("bound")
 	other := a.g.Agent(a.ns, "other", "")
 	id := a.pending(original)

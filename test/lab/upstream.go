@@ -74,6 +74,6 @@ func (u *Upstream) Seen() []Seen {
 // Target is the configuration of a gateway's target that is this upstream, for Options.Targets; more is further YAML,
 // indented by four spaces.
 func (u *Upstream) Target(name, more string) string {
-	return fmt.Sprintf("  - name: %s\n    url: '%s'\n    caFile: %s\n    token: {file: %s}\n%s",
+	return fmt.Sprintf("  - name: %s\n    url: '%s'\n    caFile: %s\n    token: {file: %s}\n    accounts: [lab]\n%s",
 		name, u.URL, filepath.Join(u.dir, "ca.crt"), filepath.Join(u.dir, "token"), more)
 }
