@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +25,8 @@ type policyFolder struct {
 	dir string
 	set atomic.Pointer[policy.Set]
 	log *slog.Logger
+	// retry is how often a folder that was moved away or deleted is looked for again.
+	retry time.Duration
 }
 
 func (p *policyFolder) current() *policy.Set { return p.set.Load() }
@@ -68,7 +71,7 @@ func (p *policyFolder) load() error {
 }
 
 func (g *gateway) openPolicy(ctx context.Context) error {
-	g.policy = &policyFolder{dir: g.cfg.Policy, log: g.log}
+	g.policy = &policyFolder{dir: g.cfg.Policy, log: g.log, retry: 5 * time.Second}
 	if err := g.policy.load(); err != nil {
 		return usageError{err}
 	}
@@ -95,6 +98,8 @@ const settle = 200 * time.Millisecond
 func (p *policyFolder) watch(ctx context.Context, w *fsnotify.Watcher, hup <-chan os.Signal) {
 	quiet := time.NewTimer(time.Hour)
 	defer quiet.Stop()
+	again := time.NewTicker(p.retry)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,6 +109,10 @@ func (p *policyFolder) watch(ctx context.Context, w *fsnotify.Watcher, hup <-cha
 		case err := <-w.Errors:
 			if err != nil && !errors.Is(err, fsnotify.ErrClosed) {
 				p.log.Error("watching the policy", "error", err)
+			}
+		case <-again.C: // a folder that was replaced takes its watch with it
+			if p.dir != "" && !slices.Contains(w.WatchList(), filepath.Clean(p.dir)) && w.Add(p.dir) == nil {
+				quiet.Reset(settle)
 			}
 		case <-hup:
 			quiet.Reset(0)
