@@ -1,6 +1,6 @@
 // Package server listens, terminates TLS, establishes who calls, and hands each request to the handler of the target
 // that it names. It guarantees that no handler sees a request without a verified principal, nor the credential that
-// established it; that a request which names no target reaches none; and that a shutdown lets what runs come to its
+// established it; that a request which names no target reaches none; that a stream ends with its token; and that a shutdown lets what runs come to its
 // end within the time given, then cuts it.
 package server
 
@@ -128,7 +128,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notFound(w, err)
 		return
 	}
-	p, err := s.o.Authenticate(r.Context(), bearer(r))
+	token := bearer(r)
+	p, err := s.o.Authenticate(r.Context(), token)
 	if err != nil {
 		var why *access.Refusal
 		if !errors.As(err, &why) {
@@ -139,7 +140,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Header.Del("Authorization")
-	h.Serve(w, r, protocol.Caller{Principal: p, Session: s.o.Session(p), Address: r.RemoteAddr})
+	ctx, cut := context.WithCancelCause(r.Context())
+	defer cut(nil)
+	timer := time.AfterFunc(recheck, func() { s.recheck(ctx, token, cut) })
+	defer timer.Stop()
+	h.Serve(w, r.WithContext(ctx), protocol.Caller{Principal: p, Session: s.o.Session(p), Address: r.RemoteAddr})
+}
+
+// recheck is how often a token is asked about again while a request under it goes on.
+const recheck = 10 * time.Second
+
+// recheck cuts a long request whose token was taken back since, be it by its issuer: a deleted pod's streams end as its
+// token does. That an issuer cannot be asked just now cuts nothing that runs.
+func (s *Server) recheck(ctx context.Context, token string, cut context.CancelCauseFunc) {
+	t := time.NewTicker(recheck)
+	defer t.Stop()
+	for {
+		_, err := s.o.Authenticate(ctx, token)
+		var why *access.Refusal
+		if errors.As(err, &why) && why.Code == access.CodeRevoked {
+			cut(why)
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // route finds the target's handler, by host or by path, and takes the prefix that named it off the path.
