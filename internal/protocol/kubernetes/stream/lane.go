@@ -68,6 +68,7 @@ type lane struct {
 	// Towards the upstream only: the true bytes, which wait until the book has what stands for them.
 	forward func([]byte) error
 	pending []byte
+	early   bool // some were sent before the book had what stands for them: see linger
 }
 
 // toClient makes a lane whose bytes are masked, recorded as masked, and sent.
@@ -144,6 +145,7 @@ func (l *lane) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.ended && l.err == nil {
+		l.early = true
 		l.err = l.pass(0) // the next write gets the error
 	}
 }
@@ -161,11 +163,20 @@ func (l *lane) close() error {
 	return l.err
 }
 
-// abandon lets go of nothing more.
+// abandon lets go of nothing more. Input that went on before it was recorded is recorded still.
 func (l *lane) abandon() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stop()
+	if l.stop() || !l.early {
+		return
+	}
+	err := l.text.Close()
+	if err == nil {
+		err = l.out.drain()
+	}
+	if l.err == nil {
+		l.err = err
+	}
 }
 
 // stop reports whether the lane had ended before.

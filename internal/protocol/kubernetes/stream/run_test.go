@@ -122,6 +122,52 @@ func TestInputWaitsForItsRecord(t *testing.T) {
 	})
 }
 
+// holding is a Text that holds everything back until it is closed.
+type holding struct {
+	plain
+	buf []byte
+}
+
+func (h *holding) Write(p []byte) (int, error) { h.buf = append(h.buf, p...); return len(p), nil }
+func (h *holding) Held() int                   { return len(h.buf) }
+func (h *holding) Close() error {
+	_, err := h.plain.Write(h.buf)
+	h.buf = nil
+	return err
+}
+
+// keepingBook keeps what it is given.
+type keepingBook struct {
+	anyBook
+	got *strings.Builder
+}
+
+func (k keepingBook) Record(_ recording.Stream, _ recording.Direction, b []byte) error {
+	k.got.Write(b)
+	return nil
+}
+
+// Input that could not wait for its record is recorded however the stream ends.
+func TestInputThatWentOnIsRecordedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent, kept strings.Builder
+		l := toUpstream(keepingBook{got: &kept}, recording.Stdin, Masks{Record: func(dst io.Writer) Text { return &holding{plain: plain{dst}} }},
+			func(b []byte) error {
+				sent.Write(b)
+				return nil
+			})
+		if err := l.write([]byte("rm -rf /")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(linger)
+		synctest.Wait()
+		l.abandon()
+		if sent.String() != "rm -rf /" || kept.String() != sent.String() {
+			t.Errorf("%q was sent, and %q recorded", sent.String(), kept.String())
+		}
+	})
+}
+
 // deafBook takes nothing in one direction.
 type deafBook struct {
 	anyBook
