@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
@@ -27,6 +28,7 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 			x.h.o.Log.Error("ending the record of an operation", "operation", x.op.ID, "error", err)
 		}
 	}()
+	defer cutWrites(w, p)()
 	s := &sink{w: w, p: p, isHead: x.r.Method == http.MethodHead}
 	err := x.send(s, p, &out)
 	out.ResponseBytes = s.delivered
@@ -53,6 +55,31 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 	out.Message = why.Message
 	out.Code = int(refusalStatus(why).Code)
 	x.h.Refuse(w, x.r, why)
+}
+
+// cutGrace is how long a client that is being cut has to take what it was sent.
+const cutGrace = 500 * time.Millisecond
+
+// cutWrites makes a write that the client does not take fail soon after the permit's context has ended. What it returns
+// undoes that, and comes before the permit ends.
+func cutWrites(w http.ResponseWriter, p gate.Permit) (undo func()) {
+	c := http.NewResponseController(w)
+	deadline := func(t time.Time) {
+		if err := c.SetWriteDeadline(t); err != nil {
+			return // the connection has gone, or is a test's and has none
+		}
+	}
+	set := make(chan struct{})
+	stop := context.AfterFunc(p.Context(), func() {
+		deadline(time.Now().Add(cutGrace))
+		close(set)
+	})
+	return func() {
+		if !stop() {
+			<-set
+			deadline(time.Time{}) // the connection may be used again
+		}
+	}
 }
 
 // cause says why an answer did not reach the client: a revocation before anything else.

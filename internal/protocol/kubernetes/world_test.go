@@ -43,6 +43,7 @@ type world struct {
 	desk    *desk
 
 	mu       sync.Mutex
+	cut      []func(error) // of each operation that was admitted
 	upstream http.HandlerFunc
 	sent     []sent
 	admitted []access.Operation
@@ -120,8 +121,13 @@ func (w *world) Decide(op *access.Operation) (access.Decision, []string) {
 	return w.decide(op)
 }
 
-func (*world) Register(access.Principal, access.SessionID, func(error)) func() { return func() {} }
-func (*world) Check(access.Principal, access.SessionID) error                  { return nil }
+func (w *world) Register(_ access.Principal, _ access.SessionID, cancel func(error)) func() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = append(w.cut, cancel)
+	return func() {}
+}
+func (*world) Check(access.Principal, access.SessionID) error { return nil }
 
 // desk holds what was asked, and answers at once.
 type desk struct {
