@@ -82,14 +82,14 @@ func (s *search) look(b []byte, way string, depth int) {
 			}
 		}
 	}
-	for run := range runs(b, &hexDigits, 2*pieceBytes) {
+	for run := range stretches(b, &hexDigits, 2*pieceBytes) {
 		for o := range 2 {
 			if out, err := hex.DecodeString(string(run[o : o+(len(run)-o)/2*2])); err == nil {
 				s.look(out, way+" hex", depth-1)
 			}
 		}
 	}
-	for run := range runs(b, &base64Digits, 16) {
+	for run := range stretches(b, &base64Digits, 16) {
 		for o := range 4 {
 			s.look(undoBase64(run[o:]), way+" base64", depth-1)
 		}
@@ -124,8 +124,8 @@ func (s *search) holds(b []byte, way string) bool {
 	return found
 }
 
-// runs are the longest stretches of b that are made of digits alone, from size bytes on.
-func runs(b []byte, digits *[256]bool, size int) iter.Seq[[]byte] {
+// stretches are the longest stretches of b that are made of digits alone, from size bytes on.
+func stretches(b []byte, digits *[256]bool, size int) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		from := 0
 		for i := 0; i <= len(b); i++ {
