@@ -104,6 +104,9 @@ func (g *gateway) Close() error {
 	return errors.Join(errs...)
 }
 
+// indexDelay is how long an operation may take to be found; who looks for it does not feel that.
+const indexDelay = 50 * time.Millisecond
+
 // openBook opens index, ledger, journal and archive, and recovers what an earlier process left.
 func (g *gateway) openBook(ctx context.Context) (err error) {
 	archiveFolder := g.cfg.Recording.Archive
@@ -141,7 +144,7 @@ func (g *gateway) openBook(ctx context.Context) (err error) {
 		g.log.Warn("the key that opens recordings is on this machine; set recording.auditors, and keep theirs elsewhere", "key", g.folder("auditor.key"))
 	}
 	g.recorder, err = recording.Open(recording.Options{
-		Journal: g.journal, Ledger: g.ledger, Archive: g.archive, Dir: g.folder("sealing"), Recipients: g.keys.auditors, Index: g.store,
+		Journal: g.journal, Ledger: g.ledger, Archive: g.archive, Dir: g.folder("sealing"), Recipients: g.keys.auditors, Index: g.store, IndexDelay: indexDelay,
 		Durability: recording.Durability(g.cfg.Recording.Durability), SealBytes: g.cfg.Recording.SealBytes, SealAge: g.cfg.Recording.SealAge, Log: g.log,
 	})
 	if err != nil {

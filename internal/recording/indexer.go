@@ -68,8 +68,26 @@ func (x *indexer) run() {
 		case <-x.r.stopped.Done():
 			return
 		case <-x.kick:
+			if !x.pause(x.r.o.IndexDelay) {
+				return
+			}
 		case <-t.C:
 		}
+	}
+}
+
+// pause reports whether the recorder still runs after d.
+func (x *indexer) pause(d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-x.r.stopped.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 
@@ -164,12 +182,8 @@ func (x *indexer) try(call func() error) error {
 			return nil
 		}
 		x.r.o.Log.Error("the index refused a record; it is tried again", "error", err, "in", wait)
-		t := time.NewTimer(wait)
-		select {
-		case <-x.r.stopped.Done():
-			t.Stop()
+		if !x.pause(wait) {
 			return ErrClosed
-		case <-t.C:
 		}
 	}
 }

@@ -62,7 +62,10 @@ type Options struct {
 	// Recipients are the auditors, to whom each session's key is encrypted.
 	Recipients []age.Recipient
 	// Index may be nil.
-	Index      Index
+	Index Index
+	// IndexDelay is how long the index is behind where operations come one after another: what comes within it shares
+	// one durable step, which costs more than an operation. At 0 each is indexed at once.
+	IndexDelay time.Duration
 	Durability Durability
 	// Now is the clock; time.Now where nil.
 	Now func() time.Time

@@ -241,6 +241,20 @@ func TestIndexGetsBeginEndAndRefusal(t *testing.T) {
 	}
 }
 
+// The index may be behind: what waits for it does not hold up the end, and is not lost by it.
+func TestIndexDelayEndsWithTheRecorder(t *testing.T) {
+	b := newBook(t)
+	b.mustStart(func(o *Options) { o.IndexDelay = time.Hour })
+	o := begin(t, b, "s", "late", "")
+	end(t, o, access.Outcome{Code: 200})
+	b.kill()
+	b.mustStart(nil)
+	b.awaitIndex()
+	if r, ok := b.index.get(o.tally.leaf.Operation); !ok || r.Outcome == nil || r.Outcome.Code != 200 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // awaitIndex waits until the index has every frame.
 func (b *book) awaitIndex() {
 	b.t.Helper()
