@@ -349,3 +349,18 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A word that is hidden from the record decides as it stands.
+func TestNothingIsHiddenFromPolicy(t *testing.T) {
+	s := load(t, `rules:
+  - {id: all, effect: allow, when: 'true'}
+  - {id: host, protocol: kubernetes, effect: deny, reason: r, when: 'has(kubernetes.object.spec.hostNetwork)'}
+`)
+	op := operation(access.Kubernetes{Verb: "create", Resource: "pods", Object: map[string]any{"spec": map[string]any{"gbm-x": true}}})
+	exact := *op.Kubernetes
+	exact.Object = map[string]any{"spec": map[string]any{"hostNetwork": true}}
+	op.Exact = &exact
+	if d, _ := s.Decide(op); d.Effect != access.Deny {
+		t.Errorf("decided %v", d)
+	}
+}

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"maps"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -88,6 +89,23 @@ func streamHeader(h http.Header) http.Header {
 		}
 	}
 	return out
+}
+
+// usualHeaders are those by which the same command differs from client to client, and that change nothing of what it does.
+var usualHeaders = []string{"Accept", "Accept-Language", "Cache-Control", "Content-Type", "If-Modified-Since", "If-None-Match",
+	"Kubectl-Command", "Pragma", "User-Agent"}
+
+// unsaid writes the other headers that are forwarded, as a comment, so that who approves a command sees all of it.
+func unsaid(forwarded http.Header) string {
+	var out strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(forwarded)) {
+		if !slices.Contains(usualHeaders, name) {
+			for _, v := range forwarded[name] {
+				out.WriteString(" # " + name + ": " + v)
+			}
+		}
+	}
+	return out.String()
 }
 
 // nominatedHeaders are those that a Connection header declares to be about one connection.

@@ -10,6 +10,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/mask"
 	"gatebook/internal/protocol"
+	"gatebook/internal/protocol/kubernetes/stream"
 )
 
 // exchange is one request on its way. It belongs to one goroutine.
@@ -22,6 +23,8 @@ type exchange struct {
 	// header is the client's as it is forwarded, and as it counts for decoding and the digest.
 	header http.Header
 	body   *body
+	// upgrade is what the client asks its connection to become.
+	upgrade stream.Kind
 	// doc is the decoded body; nil where there is none, or none that can be read with certainty.
 	doc *document
 	// masked is doc as it is recorded and shown.
@@ -69,10 +72,15 @@ func (x *exchange) readHeader() *access.Refusal {
 // readUpgrade reads what an exec, attach or port-forward asks for, and refuses every other upgrade: a connection whose
 // frames are not decoded cannot be recorded.
 func (x *exchange) readUpgrade() *access.Refusal {
-	if asksUpgrade(x.r.Header) && !(x.k.isStream && isUpgrade(x.r)) {
-		why := malformed("an upgrade to %q is not passed on here", x.r.Header.Get("Upgrade"))
-		why.Advice = "Only exec, attach and port-forward of pods may upgrade, to WebSocket or SPDY; watch and logs work without."
-		return why
+	if asksUpgrade(x.r.Header) {
+		var why *access.Refusal
+		if x.upgrade, why = stream.ReadUpgrade(x.r); why == nil && !x.k.isStream {
+			why = malformed("an upgrade to %q is not passed on here", x.r.Header.Get("Upgrade"))
+			why.Advice = "Only exec, attach and port-forward of pods may upgrade, to WebSocket or SPDY; watch and logs work without."
+		}
+		if why != nil {
+			return why
+		}
 	}
 	if !x.k.isStream {
 		return nil
@@ -198,7 +206,7 @@ func (x *exchange) finish() *access.Refusal {
 		}
 	}
 	x.op.Verb = x.k.Verb
-	x.op.Command = x.hidden(command(x.r, x.k, x.masked, object))
+	x.op.Command = x.hidden(command(x.r, x.k, x.masked, object) + unsaid(x.header))
 	var err error
 	if x.op.Digest, err = x.h.digest(x.r, x.k, x.header, x.body); err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")

@@ -85,6 +85,17 @@ func TestRepeatedSecretsAreNotRecorded(t *testing.T) {
 	}
 }
 
+// What goes along with a request is in the words that an approver reads.
+func TestUnusualHeadersAreInTheCommand(t *testing.T) {
+	w := newWorld(t, reply(200, "text/plain", ""))
+	w.h.o.Masks.Learn([]byte(hiddenValue))
+	w.do("POST", "/api/v1/namespaces/a/services/s/proxy/x", "", "X-Action", "delete-all", "X-Key", hiddenValue)
+	rows := w.rows()
+	if c := rows[0].Operation.Command; !strings.Contains(c, "# X-Action: delete-all # X-Key: ") || strings.Contains(c, hiddenValue) {
+		t.Errorf("the command is %s", c)
+	}
+}
+
 // A word that a rule looks for decides as it stands, though it is known as a secret and hidden from the record.
 func TestPolicySeesWhatTheAPIServerReads(t *testing.T) {
 	const word = "hostNetwork"
