@@ -9,6 +9,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/protocol"
+	"gatebook/internal/protocol/kubernetes/stream"
 )
 
 // Serve answers one request.
@@ -30,8 +31,8 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Call
 		h.Refuse(w, r, asRefusal(err))
 		return
 	}
-	if x.k.isStream && isUpgrade(r) {
-		h.serveStream(w, r, p)
+	if x.k.isStream && x.upgrade != stream.None {
+		h.serveStream(w, r, x.upgrade, p)
 		return
 	}
 	x.forward(w, p)

@@ -12,14 +12,8 @@ import (
 	"gatebook/internal/wire/remotecommand"
 )
 
-// isUpgrade reports whether the request asks for an upgrade that can be decoded: one, to WebSocket or SPDY/3.1.
-func isUpgrade(r *http.Request) bool {
-	kind, why := stream.ReadUpgrade(r)
-	return why == nil && kind != stream.None
-}
-
 // serveStream carries a permitted exec, attach or port-forward to its end, and ends the permit, whatever happens.
-func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, p gate.Permit) {
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, kind stream.Kind, p gate.Permit) {
 	began := h.o.Now()
 	out := access.Outcome{ExitCode: -1, Truncated: "the gateway failed"}
 	defer func() {
@@ -28,11 +22,6 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, p gate.Per
 			h.o.Log.Error("ending the record of an operation", "operation", p.Operation().ID, "error", err)
 		}
 	}()
-	kind, why := stream.ReadUpgrade(r)
-	if why != nil {
-		out = access.Outcome{ExitCode: -1, Code: h.refuseStream(w, r, p, why), Message: why.Message}
-		return
-	}
 	k := p.Operation().Kubernetes
 	to, err := streamURL(r, k)
 	if err != nil {

@@ -177,3 +177,26 @@ func TestK4K8OtherUpgradesAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// A refusal says what is wrong with the upgrade, not merely that it is not passed on.
+func TestRefusedUpgradeSaysWhy(t *testing.T) {
+	w := newWorld(t, func(http.ResponseWriter, *http.Request) { t.Error("the upstream was asked") })
+	const exec = "/api/v1/namespaces/n/pods/p/exec?command=id&stdout=1"
+	key := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-Websocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}
+	for _, c := range []struct {
+		method, uri string
+		kv          []string
+		says        string
+	}{
+		{"GET", exec, append([]string{"Sec-Websocket-Version", "12"}, key...), `WebSocket version [\"12\"] is not 13`},
+		{"GET", exec, []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-Websocket-Version", "13"}, "the WebSocket key is not one of 16 octets"},
+		{"POST", exec, append([]string{"Sec-Websocket-Version", "13"}, key...), "an upgrade to WebSocket by method POST"},
+		{"GET", exec, []string{"Connection", "Upgrade", "Upgrade", "raw"}, `an upgrade to \"raw\" is not understood`},
+		{"GET", exec, []string{"Upgrade", "websocket"}, "the headers Connection and Upgrade contradict each other"},
+		{"GET", "/api/v1/pods?watch=1", append([]string{"Sec-Websocket-Version", "13"}, key...), `an upgrade to \"websocket\" is not passed on here`},
+	} {
+		if got := w.do(c.method, c.uri, "", c.kv...); got.code != 400 || !strings.Contains(got.body, c.says) {
+			t.Errorf("%s %s %q: %d %s; want %s", c.method, c.uri, c.kv, got.code, got.body, c.says)
+		}
+	}
+}
