@@ -44,6 +44,11 @@ func (v *verdict) counts() bool {
 	return v.rule.decides && (v.outcome == met || v.outcome != notMet && v.rule.effect != access.Allow)
 }
 
+// grants reports whether the rule lets something through by itself, at once or after approval.
+func (v *verdict) grants() bool {
+	return v.counts() && v.rule.effect != access.Deny && !v.rule.guards
+}
+
 // judge holds the operation against the rule: first the scope, then the condition.
 func (r *rule) judge(in *input) verdict {
 	v := verdict{rule: r}
@@ -73,9 +78,10 @@ func (r *rule) judge(in *input) verdict {
 // combine makes one decision of what the rules said: deny over approve over allow, and nothing is deny.
 func (s *Set) combine(vs []verdict) (access.Decision, []string) {
 	d := access.Decision{Policy: s.digest, Masks: s.masking}
-	decided := false
+	decided, granted := false, false
 	for i := range vs {
 		v := &vs[i]
+		granted = granted || v.grants()
 		d.Risk = max(d.Risk, v.rule.risk)
 		for _, name := range v.rule.masks {
 			d.Masks = withMask(d.Masks, s.masking, s.masks[name])
@@ -87,7 +93,7 @@ func (s *Set) combine(vs []verdict) (access.Decision, []string) {
 			d.Rules = append(d.Rules, v.hit())
 		}
 	}
-	if decided {
+	if decided && (granted || d.Effect == access.Deny) {
 		s.explainEffect(&d, vs)
 	} else {
 		d.Effect, d.Reason, d.Advice = access.Deny, noRuleReason, noRuleAdvice

@@ -364,3 +364,30 @@ func TestNothingIsHiddenFromPolicy(t *testing.T) {
 		t.Errorf("decided %v", d)
 	}
 }
+
+// A rule with grants: false makes wait what another rule lets through, and opens nothing.
+func TestGuardGrantsNothing(t *testing.T) {
+	const guard = "rules:\n  - {id: g, protocol: kubernetes, effect: approve, grants: false, reason: r}\n"
+	op := operation(access.Kubernetes{Verb: "create", Resource: "things"})
+	for _, c := range []struct {
+		name, more string
+		want       access.Effect
+	}{
+		{"alone", "", access.Deny},
+		{"beside an allow", "  - {id: a, protocol: kubernetes, effect: allow}\n", access.Approve},
+		{"beside an approve", "  - {id: a, protocol: kubernetes, effect: approve, reason: r}\n", access.Approve},
+		{"beside a deny", "  - {id: a, protocol: kubernetes, effect: deny, reason: r}\n", access.Deny},
+		{"beside an allow of something else", "  - {id: a, protocol: kubernetes, effect: allow, verbs: [get]}\n", access.Deny},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if d, _ := load(t, guard+c.more).Decide(op); d.Effect != c.want {
+				t.Errorf("%s, want %s: %s", d.Effect, c.want, d.Reason)
+			}
+		})
+	}
+	for _, effect := range []string{"allow", "deny"} {
+		if _, err := Load(map[string][]byte{"p.yaml": []byte("rules:\n  - {id: g, protocol: kubernetes, effect: " + effect + ", grants: false, reason: r}\n")}); err == nil {
+			t.Errorf("grants: false with effect %s is accepted", effect)
+		}
+	}
+}

@@ -18,7 +18,7 @@ type canonicalPolicy struct {
 type canonicalRule struct {
 	ID, Protocol, When     string
 	Verbs, Resources       []string
-	Decides                bool
+	Decides, Guards        bool
 	Effect                 access.Effect
 	Risk                   access.Risk
 	Reason, Advice         string
@@ -32,7 +32,7 @@ func (s *Set) canonical() canonicalPolicy {
 	out := canonicalPolicy{Format: "gatebook policy 1", Observe: s.observe, Masking: s.masking}
 	for _, r := range s.rules {
 		c := canonicalRule{ID: r.id, Protocol: r.protocol, When: strings.TrimSpace(r.when), Verbs: sorted(r.scope.verbs),
-			Decides: r.decides, Effect: r.effect, Risk: r.risk, Reason: r.reason, Advice: r.advice,
+			Decides: r.decides, Guards: r.guards, Effect: r.effect, Risk: r.risk, Reason: r.reason, Advice: r.advice,
 			Groups: sorted(r.asks.groups), Users: sorted(r.asks.users), Count: r.asks.count,
 			Expires: (*int64)(r.asks.expires), Valid: (*int64)(r.asks.valid), Grants: (*int64)(r.asks.maxGrant)}
 		for _, p := range r.scope.resources {

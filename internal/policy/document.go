@@ -143,6 +143,13 @@ func (r *reader) string(n *yaml.Node) string {
 	return n.Value
 }
 
+func (r *reader) bool(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode || n.Value != "true" && n.Value != "false" {
+		r.fail(n, "want true or false here, not %s", kindOf(n))
+	}
+	return n.Value == "true"
+}
+
 func (r *reader) strings(n *yaml.Node) []string {
 	var out []string
 	r.sequence(n, func(n *yaml.Node) {

@@ -19,11 +19,13 @@ type rule struct {
 	// decides is false for a rule without an effect: it adds its risk and its masks only.
 	decides bool
 	effect  access.Effect
-	risk    access.Risk
-	reason  string
-	advice  string
-	asks    approvers
-	masks   []string
+	// guards is set for an approve rule that lets nothing through by itself: it makes wait what another rule lets through.
+	guards bool
+	risk   access.Risk
+	reason string
+	advice string
+	asks   approvers
+	masks  []string
 
 	// at is where the rule stands; whenAt where its condition does.
 	at     position
@@ -71,6 +73,9 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		"when": func(n *yaml.Node) { out.when, out.whenAt = r.string(n), text{r.file, r.src, n} },
 		// allow, approve or deny. Without it, the rule only adds its risk and its masks.
 		"effect": func(n *yaml.Node) { out.effect, out.decides = r.effect(n), true },
+		// true (the default) or false. A rule that approves also lets through, once approved, what no other rule allows. With
+		// false it does not: it only makes wait what another rule lets through. Only where the effect is approve.
+		"grants": func(n *yaml.Node) { out.guards = !r.bool(n) },
 		// low (the default), medium, high or critical. A decision has the highest risk of its rules.
 		"risk": func(n *yaml.Node) { out.risk = r.risk(n) },
 		// Why: for the agent and for the record. Required to approve or deny.
@@ -104,6 +109,9 @@ func (r *reader) checkRule(n *yaml.Node, out *rule) {
 	}
 	if !out.asks.isZero() && !(out.decides && out.effect == access.Approve) {
 		r.fail(n, "rule %q has approvers, but its effect is not approve", out.id)
+	}
+	if out.guards && !(out.decides && out.effect == access.Approve) {
+		r.fail(n, "rule %q has grants: false, but its effect is not approve", out.id)
 	}
 	if out.protocol == "" && !out.scope.isZero() {
 		r.fail(n, "rule %q has verbs or resources; say of which protocol: add protocol: kubernetes", out.id)
