@@ -41,6 +41,13 @@ func TestK12UnknownIsDenied(t *testing.T) {
 			table = append(table, attempt{name: m + " " + p, request: write(m, p, jsonType, `{}`), code: access.CodeDenied})
 		}
 	}
+	for _, p := range []string{"/apis/x.example/v1/namespaces/a/things/b", "/api/v1/namespaces/default/secrets/x/unmasked", "/apis/x.example/v1/namespaces/kube-system/things/b", "/version"} {
+		table = append(table, attempt{name: "PATCH " + p, request: write("PATCH", p, mergeType, `{}`), code: access.CodeDenied})
+	}
+	for _, p := range []string{"/apis/x.example/v1/namespaces/a/things", "/apis/x.example/v1/things", "/apis/metrics.k8s.io/v1beta1/namespaces/a/pods"} {
+		table = append(table, attempt{name: "DELETE all " + p, request: write("DELETE", p, jsonType, `{}`), code: access.CodeDenied})
+	}
+	table = append(table, attempt{name: "POST in kube-system", request: write("POST", "/apis/x.example/v1/namespaces/kube-system/things", jsonType, `{}`), code: access.CodeDenied})
 	attack(t, g, table)
 }
 

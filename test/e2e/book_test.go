@@ -51,11 +51,8 @@ func TestBookByCommandLine(t *testing.T) {
 	}
 
 	auditor := g.Person("grace", "auditors")
-	page, err := g.API(auditor).Operations(t.Context(), client.Query{Text: "hello", Resource: "pods/exec"})
-	if err != nil || len(page.Items) != 1 {
-		t.Fatalf("searching: %d %v", len(page.Items), err)
-	}
-	op := page.Items[0].Operation
+	found(t, g.API(auditor), client.Query{Resource: "pods/exec"}, 2)
+	op := found(t, g.API(auditor), client.Query{Text: "hello", Resource: "pods/exec"}, 1)[0].Operation
 	if op.Principal.Workload.Pod != "box" {
 		t.Errorf("workload %+v", op.Principal.Workload)
 	}

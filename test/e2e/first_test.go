@@ -40,8 +40,7 @@ func TestSpine(t *testing.T) {
 	}
 
 	auditor := g.API(g.Person("grace", "auditors"))
-	page, err := auditor.Operations(t.Context(), client.Query{Approval: a.ID})
-	if err != nil || len(page.Items) != 1 || page.Items[0].Outcome == nil || page.Items[0].Outcome.Code != 200 {
-		t.Errorf("the deletion in the book: %+v %v", page.Items, err)
+	if r := found(t, auditor, client.Query{Approval: a.ID}, 1); r[0].Outcome.Code != 200 {
+		t.Errorf("the deletion in the book: %+v", r[0].Outcome)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,24 @@ func namespace(t *testing.T) string {
 	must(t, admin(t, "", "create", "namespace", ns))
 	t.Cleanup(func() { admin(t, "", "delete", "namespace", ns, "--wait=false") })
 	return ns
+}
+
+// found waits until the index has n operations that q selects, all of them ended. It follows the journal, a moment behind.
+func found(t *testing.T, x *client.Client, q client.Query, n int) []access.Record {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		page, err := x.Operations(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		running := slices.ContainsFunc(page.Items, func(r access.Record) bool { return r.Outcome == nil })
+		if len(page.Items) == n && !running {
+			return page.Items
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d operations, want %d, ended: %+v", len(page.Items), n, page.Items)
+		}
+	}
 }
 
 // pending waits for an approval of an operation whose command contains text.

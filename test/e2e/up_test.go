@@ -120,8 +120,10 @@ func TestUp(t *testing.T) {
 	if out := run("kubectl", "--kubeconfig", kubeconfig, "get", "namespaces"); !strings.Contains(out, "kube-system") {
 		t.Errorf("kubectl through up:\n%s", out)
 	}
-	if out := run("gatebook", "search", "namespaces"); !strings.Contains(out, "kubectl get namespaces") {
-		t.Errorf("search:\n%s", out)
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(run("gatebook", "search", "namespaces"), "kubectl get namespaces"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("what was done through up is not found")
+		}
 	}
 }
 
