@@ -180,7 +180,8 @@ func (x *exchange) filterFor(dst io.Writer, resp *http.Response, m masking) (fil
 
 // pump moves an answer through its filter, event by event where the client waits for events.
 func (x *exchange) pump(s *sink, body io.Reader, f filter, t *transcoder, out *access.Outcome) error {
-	buf := make([]byte, relayBytes)
+	block := x.h.blocks.get()
+	buf := block[:]
 	events := x.k.Verb == "watch" || queryTrue(x.k.query, "follow")
 	interactive := events || x.k.isProxy
 	if events { // the API server answers before the first event, too
@@ -223,6 +224,7 @@ func (x *exchange) pump(s *sink, body io.Reader, f filter, t *transcoder, out *a
 		}
 	}
 	out.Masked = f.Masked()
+	x.h.blocks.put(block)
 	return s.begin()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,6 +77,25 @@ type Handler struct {
 	shapes shapes
 	// scheme knows the built-in kinds: for Protobuf, and for strategic merge patches.
 	scheme *runtime.Scheme
+	blocks blocks
+}
+
+// blocks are buffers that answers pass through, used again and again: for a small answer a new one would be most of
+// what a request allocates.
+type blocks struct{ pool sync.Pool }
+
+func (p *blocks) get() *[relayBytes]byte {
+	if b, ok := p.pool.Get().(*[relayBytes]byte); ok {
+		return b
+	}
+	return new([relayBytes]byte)
+}
+
+// put takes back a block that nobody reads any more, which is sure only after every write of it went well. It is wiped:
+// what an upstream answers may be secret.
+func (p *blocks) put(b *[relayBytes]byte) {
+	clear(b[:])
+	p.pool.Put(b)
 }
 
 // New makes a Handler.
