@@ -35,8 +35,15 @@ func newWriters(gw *gateway, token string, n int) *writers {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: n, DisableCompression: true}}}
 }
 
+// run lets them write for d, once each has its connection.
 func (w *writers) run(ctx context.Context, d time.Duration) (appends, error) {
-	if _, err := together(w.n, 0, func(int) error { return nil }); err != nil {
+	errs := make([]error, w.n)
+	var wg sync.WaitGroup
+	for i := range w.n {
+		wg.Go(func() { errs[i] = w.create(ctx) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return appends{}, err
 	}
 	a, err := together(w.n, d, func(int) error { return w.create(ctx) })

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-const (
-	ledgerEntries = 100_000
-	ledgerBatch   = 1024
-)
+const ledgerEntries = 131_072
+
+// ledgerBatches are how many entries are made durable at once: some, and as many as the gateway seals at once when it is busy.
+var ledgerBatches = []int{1024, 16384}
 
 // appendLedger is the gateway's own log, in a process of its own, as bench/peers is Tessera's.
 func appendLedger(args []string) error {
@@ -75,6 +75,15 @@ func ledgerRow(ctx context.Context, o options, rep *report) error {
 		rep.note("Row 8 was left out: the peer on Tessera was not built.")
 		return nil
 	}
+	for _, batch := range ledgerBatches {
+		if err := ledgerBatch(ctx, o, rep, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ledgerBatch(ctx context.Context, o options, rep *report, batch int) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -84,7 +93,7 @@ func ledgerRow(ctx context.Context, o options, rep *report) error {
 	err = interleave(o.Rounds, 2, func(round, i int) error {
 		dir := filepath.Join(o.Dir, fmt.Sprintf("log-%d-%d", i, round))
 		defer os.RemoveAll(dir)
-		out, err := output(ctx, append(argv[i], "-dir", dir, "-entries", fmt.Sprint(ledgerEntries), "-batch", fmt.Sprint(ledgerBatch))...)
+		out, err := output(ctx, append(argv[i], "-dir", dir, "-entries", fmt.Sprint(ledgerEntries), "-batch", fmt.Sprint(batch))...)
 		if err != nil {
 			return err
 		}
@@ -98,13 +107,13 @@ func ledgerRow(ctx context.Context, o options, rep *report) error {
 	if err != nil {
 		return err
 	}
-	t := table{head: []string{fmt.Sprintf("%d entries of 200 B, durable by %d", ledgerEntries, ledgerBatch), "CPU per entry, µs", "lowest–highest", "durable entries/s"}}
+	t := table{head: []string{fmt.Sprintf("%d entries of 200 B, durable by %d", ledgerEntries, batch), "CPU per entry, µs", "lowest–highest", "durable entries/s"}}
 	for i, name := range []string{"gatebook's ledger", "Tessera POSIX"} {
 		low, high := cpu[i].spread()
 		t.add(name, "%.2f", cpu[i].median(), "%s", fmt.Sprintf("%.2f–%.2f", low, high), "%.0f", rate[i].median())
 	}
 	rep.tables = append(rep.tables, t)
-	rep.goal("8", "tamper-evident append: CPU per entry against Tessera POSIX", cpu[0].median()/cpu[1].median(), atMost, 1.0/15)
-	rep.goal("8", "durable entries per second against Tessera POSIX", rate[0].median()/rate[1].median(), atLeast, 10)
+	rep.goal("8", fmt.Sprintf("tamper-evident append, durable by %d: CPU per entry against Tessera POSIX", batch), cpu[0].median()/cpu[1].median(), atMost, 1.0/15)
+	rep.goal("8", fmt.Sprintf("durable entries per second, by %d, against Tessera POSIX", batch), rate[0].median()/rate[1].median(), atLeast, 10)
 	return nil
 }

@@ -24,6 +24,8 @@ type options struct {
 	Peers    string
 	StreamGB float64
 	Idle     int
+	// Only are the contestants of rows 5, 6 and 10; empty: all.
+	Only []string
 	// Dir is for scratch, on the disk that is measured.
 	Dir string
 }
@@ -42,7 +44,7 @@ func run() error {
 		}
 	}
 	o := options{}
-	var rows string
+	var rows, only string
 	flag.IntVar(&o.Rounds, "rounds", 5, "rounds")
 	flag.IntVar(&o.Seconds, "seconds", 5, "length of a round, in seconds")
 	flag.StringVar(&rows, "rows", "4,5,6,8,9,10,11,cluster", "rows of the goals to measure; cluster: the latency in front of a real API server")
@@ -51,7 +53,11 @@ func run() error {
 	flag.StringVar(&o.Peers, "peers", "", "binary of bench/peers, a log on Tessera; empty: row 8 is left out")
 	flag.Float64Var(&o.StreamGB, "stream-gb", 10, "length of the stream of row 11, in GB")
 	flag.IntVar(&o.Idle, "idle", 10000, "idle connections of row 11")
+	flag.StringVar(&only, "only", "", "contestants of rows 5, 6 and 10, such as nginx,gatebook, to look closely at some; what compares with others is left out")
 	flag.Parse()
+	if only != "" {
+		o.Only = strings.Split(only, ",")
+	}
 	o.Rows = strings.Split(rows, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -69,6 +75,7 @@ var parts = map[string]func(args []string) error{
 	"upstream": serveUpstream,
 	"goproxy":  serveGoProxy,
 	"ledger":   appendLedger,
+	"held":     maskHeld,
 }
 
 func measure(ctx context.Context, o options) error {

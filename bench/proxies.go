@@ -23,11 +23,12 @@ type field struct {
 	address  string // of the upstream
 	direct   contestant
 	proxies  []contestant
+	started  []*process
 }
 
 func (f *field) close() {
-	for _, c := range f.proxies {
-		c.stop()
+	for _, p := range f.started {
+		p.stop()
 	}
 	f.upstream.stop()
 }
@@ -68,6 +69,7 @@ func (f *field) add(name, scheme string, begin func(listen string) (*process, er
 	if err != nil {
 		return err
 	}
+	f.started = append(f.started, p)
 	f.proxies = append(f.proxies, contestant{name: name, process: p, base: scheme + "://" + listen})
 	return p.listening(listen)
 }

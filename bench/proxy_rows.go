@@ -34,6 +34,9 @@ func proxyRows(ctx context.Context, o options, rep *report) error {
 		}
 		f.proxies = append(f.proxies, c)
 	}
+	if len(o.Only) > 0 {
+		f.proxies = slices.DeleteFunc(f.proxies, func(c contestant) bool { return !slices.Contains(o.Only, c.name) })
+	}
 	if slices.Contains(o.Rows, "6") || slices.Contains(o.Rows, "10") {
 		if err := smallRow(ctx, o, f, rep); err != nil {
 			return err
@@ -78,9 +81,9 @@ func smallRow(ctx context.Context, o options, f *field, rep *report) error {
 	}
 	rep.tables = append(rep.tables, t)
 	rep.goal("6", "1 KB JSON over TLS on both sides: CPU per request against nginx", at["gatebook"]/at["nginx"], atMost, 1.5)
-	if k := at["kubectl proxy"]; k > 0 {
-		rep.goal("6", "the same against `kubectl proxy`", at["gatebook"]/k, atMost, 0.4)
-	}
+	rep.goal("6", "the same against `kubectl proxy`", at["gatebook"]/at["kubectl proxy"], atMost, 0.4)
+	rep.note("Row 6: the standard library's own reverse proxy, which checks, decides and records nothing, is in the table as what an HTTP proxy in Go costs here; the goals of row 6 are below it, so they cannot be met without another HTTP stack.")
+	rep.note("Row 10 as far as Kubernetes reaches: there is no SQL yet, so nothing to compare with libpg_query or pgbench.")
 	rep.goal("10", "CPU per request with one rule, against that with the default policy", at["gatebook, one rule"]/at["gatebook"], atLeast, 0.97)
 	return nil
 }
@@ -132,6 +135,7 @@ func listRow(ctx context.Context, o options, f *field, rep *report) error {
 	}
 	rep.tables = append(rep.tables, t)
 	rep.goal("5", "10 MB list over TLS on both sides, masked, hashed, recorded: CPU against nginx passing it through", at["gatebook"]/at["nginx"], atMost, 0.75)
+	rep.note("Row 5 per list of 10 MB: the gateway reads it from one TLS connection, parses and masks it, looks for all known values, writes it to the journal, hashes it, and later reads it again, compresses and encrypts it for the archive; nginx decrypts and encrypts.")
 	rep.goal("5", "its first byte against nginx's", byName["gatebook"]/byName["nginx"], atMost, 1.2)
 	return nil
 }

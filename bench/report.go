@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -42,7 +43,11 @@ func (g goal) met() bool {
 	return g.ratio <= g.limit
 }
 
+// goal compares with a peer; without the peer there is nothing to say.
 func (r *report) goal(row, what string, ratio float64, d direction, limit float64) {
+	if math.IsNaN(ratio) || math.IsInf(ratio, 0) || ratio == 0 {
+		return
+	}
 	r.goals = append(r.goals, goal{row: row, what: what, ratio: ratio, direction: d, limit: limit, unit: " ×"})
 }
 
