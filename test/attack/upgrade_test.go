@@ -229,7 +229,8 @@ func TestK04UnknownUpgrade(t *testing.T) {
 		}
 	}
 	// Where no stream is, the known ones are as unknown.
-	for _, p := range []string{"/api/v1/namespaces/default/pods?watch=1", "/api/v1/namespaces/default/pods/x/log?follow=1", "/api/v1/namespaces/default/pods/x/proxy/",
+	for _, p := range []string{"/api/v1/namespaces/default/pods?watch=1", "/api/v1/namespaces/default/pods/x/status",
+		"/apis/x.example.org/v1/namespaces/default/pods/x/log", "/api/v1/namespaces/default/pods/x/proxy/",
 		"/api/v1/namespaces/default/services/x/proxy/", "/api/v1/nodes/labnode/proxy/exec/a/b/c?command=id", "/api/v1/nodes/labnode/proxy/run/a/b/c?cmd=id",
 		"/api/v1/proxy/nodes/labnode/exec/a/b/c?command=id", "/", "/version", "/apis/apps/v1/namespaces/default/deployments/x/exec",
 		"/apis/x.example.org/v1/namespaces/default/pods/x/exec", "/api/v1/namespaces/default/pods/x/exec2", "/api/v1/namespaces/default/services/x/portforward"} {

@@ -36,6 +36,9 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 	if err == nil {
 		return
 	}
+	if x.r.Context().Err() != nil {
+		err = &clientError{err}
+	}
 	why := cause(p, err)
 	level := slog.LevelWarn
 	if x.r.Context().Err() != nil {

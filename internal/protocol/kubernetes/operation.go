@@ -25,6 +25,8 @@ type exchange struct {
 	body   *body
 	// upgrade is what the client asks its connection to become.
 	upgrade stream.Kind
+	// logProtocol is the subprotocol in which a log goes over WebSocket; it may be empty.
+	logProtocol string
 	// doc is the decoded body; nil where there is none, or none that can be read with certainty.
 	doc *document
 	// masked is doc as it is recorded and shown.
@@ -69,16 +71,20 @@ func (x *exchange) readHeader() *access.Refusal {
 	return checkHeaders(x.r.Header)
 }
 
-// readUpgrade reads what an exec, attach or port-forward asks for, and refuses every other upgrade: a connection whose
-// frames are not decoded cannot be recorded.
+// readUpgrade reads what an exec, attach or port-forward asks for, or a log over WebSocket, and refuses every other
+// upgrade: a connection whose frames are not decoded cannot be recorded.
 func (x *exchange) readUpgrade() *access.Refusal {
 	if asksUpgrade(x.r.Header) {
 		var why *access.Refusal
-		if x.upgrade, why = stream.ReadUpgrade(x.r); why == nil && !x.k.isStream {
-			why = malformed("an upgrade to %q is not passed on here", x.r.Header.Get("Upgrade"))
-			why.Advice = "Only exec, attach and port-forward of pods may upgrade, to WebSocket or SPDY; watch and logs work without."
+		if x.upgrade, why = stream.ReadUpgrade(x.r); why != nil {
+			return why
 		}
-		if why != nil {
+		if x.takesLogSocket() {
+			return x.readLogSocket()
+		}
+		if !x.k.isStream {
+			why = malformed("an upgrade to %q is not passed on here", x.r.Header.Get("Upgrade"))
+			why.Advice = "Only exec, attach and port-forward of pods may upgrade, to WebSocket or SPDY, and logs to WebSocket; watch works without."
 			return why
 		}
 	}

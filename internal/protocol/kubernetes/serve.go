@@ -35,6 +35,10 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Call
 		h.serveStream(w, r, x.upgrade, p)
 		return
 	}
+	if x.takesLogSocket() {
+		x.serveLog(w, p)
+		return
+	}
 	x.forward(w, p)
 }
 

@@ -163,8 +163,8 @@ func TestK4K8OtherUpgradesAreRefused(t *testing.T) {
 		{"/api/v1/pods?watch=1", ws},
 		{"/api/v1/nodes/n/proxy/exec/ns/p/c?command=id&output=1", ws},
 		{"/api/v1/namespaces/n/pods/p/proxy/", ws},
+		{"/api/v1/namespaces/n/pods/p/status", ws},
 		{"/api/v1/namespaces/n/services/s/proxy/", ws},
-		{"/api/v1/namespaces/n/pods/p/log", ws},
 		{"/apis/example.com/v1/namespaces/n/pods/p/exec?command=id", ws},
 	} {
 		if got := w.do("GET", c.uri, "", c.kv...); got.code != 400 || !strings.Contains(got.body, "gatebook: ") {

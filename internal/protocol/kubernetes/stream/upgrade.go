@@ -68,6 +68,9 @@ func checkWebSocket(r *http.Request) *access.Refusal {
 	return nil
 }
 
+// Protocols are the subprotocols that a client of a WebSocket offers, in its order (RFC 6455, section 11.3.4).
+func Protocols(h http.Header) []string { return headerTokens(h["Sec-Websocket-Protocol"]) }
+
 func hasWebSocketHeaders(h http.Header) bool {
 	return len(h["Sec-Websocket-Key"]) > 0 || len(h["Sec-Websocket-Version"]) > 0
 }
