@@ -43,3 +43,16 @@ type Ended struct {
 	ID      OperationID
 	Outcome Outcome
 }
+
+// SessionSummary is a session with what its operations add up to.
+type SessionSummary struct {
+	Session
+	Targets    []string `json:"targets"`
+	Operations int      `json:"operations"`
+	Refused    int      `json:"refused"`
+	// Running counts operations whose end is not known yet.
+	Running int  `json:"running"`
+	Risk    Risk `json:"risk"` // the highest of its operations
+	// Live says that something runs, or that the last operation was not long ago.
+	Live bool `json:"live"`
+}

@@ -36,7 +36,7 @@ const (
 type Index interface {
 	Search(ctx context.Context, f store.OperationFilter) ([]access.Record, string, error)
 	Operation(ctx context.Context, id access.OperationID) (access.Record, bool, error)
-	Sessions(ctx context.Context, f store.SessionFilter) ([]store.SessionSummary, string, error)
+	Sessions(ctx context.Context, f store.SessionFilter) ([]access.SessionSummary, string, error)
 	Revocations(ctx context.Context, now time.Time) ([]access.Revocation, error)
 }
 

@@ -32,11 +32,7 @@ func (a *API) sessions(_ http.ResponseWriter, r call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := client.Page[client.Session]{Items: make([]client.Session, len(rows)), Next: next}
-	for i, s := range rows {
-		out.Items[i] = client.Session(s)
-	}
-	return out, nil
+	return client.Page[access.SessionSummary]{Items: rows, Next: next}, nil
 }
 
 func (a *API) operations(_ http.ResponseWriter, r call) (any, error) {

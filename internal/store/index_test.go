@@ -204,7 +204,7 @@ func TestSessions(t *testing.T) {
 	got, next, err := s.Sessions(t.Context(), SessionFilter{Now: epoch.Add(12 * time.Hour)})
 	zero := p
 	zero.Subject, zero.Name = "sa0", "agent-0"
-	want := []SessionSummary{
+	want := []access.SessionSummary{
 		{Session: access.Session{ID: "session-0", Principal: zero, Started: epoch.Add(time.Second), Last: epoch.Add(3*time.Second + 6*time.Hour)},
 			Targets: []string{"cluster-0", "cluster-1", "cluster-2"}, Operations: 3, Risk: access.RiskHigh},
 		{Session: access.Session{ID: "session-1", Principal: p, Started: epoch.Add(-time.Minute), Last: epoch.Add(time.Second + 3*time.Hour)},

@@ -102,19 +102,6 @@ func (b *batch) putSession(t *tally) error {
 	return err
 }
 
-// SessionSummary is a session with what its operations add up to.
-type SessionSummary struct {
-	access.Session
-	Targets    []string `json:"targets"`
-	Operations int      `json:"operations"`
-	Refused    int      `json:"refused"`
-	// Running counts operations whose end is not known yet.
-	Running int         `json:"running"`
-	Risk    access.Risk `json:"risk"` // the highest of its operations
-	// Live says that something runs, or that the last operation was not long ago.
-	Live bool `json:"live"`
-}
-
 // SessionFilter selects sessions, the latest started first. The zero filter selects all.
 type SessionFilter struct {
 	ID           access.SessionID
@@ -131,7 +118,7 @@ type SessionFilter struct {
 }
 
 // Sessions gives a page of sessions and the cursor of the next page, empty where this is the last.
-func (s *Store) Sessions(ctx context.Context, f SessionFilter) ([]SessionSummary, string, error) {
+func (s *Store) Sessions(ctx context.Context, f SessionFilter) ([]access.SessionSummary, string, error) {
 	c, err := sessionConditions(f)
 	if err != nil {
 		return nil, "", err
@@ -145,7 +132,7 @@ func (s *Store) Sessions(ctx context.Context, f SessionFilter) ([]SessionSummary
 		return nil, "", fmt.Errorf("reading sessions: %w", err)
 	}
 	defer rows.Close()
-	var out []SessionSummary
+	var out []access.SessionSummary
 	for rows.Next() {
 		x, err := s.scanSession(rows, f.Now)
 		if err != nil {
@@ -163,8 +150,8 @@ func (s *Store) Sessions(ctx context.Context, f SessionFilter) ([]SessionSummary
 	return out[:n], cursor(last.Started, string(last.ID)), nil
 }
 
-func (s *Store) scanSession(rows *sql.Rows, now time.Time) (SessionSummary, error) {
-	var x SessionSummary
+func (s *Store) scanSession(rows *sql.Rows, now time.Time) (access.SessionSummary, error) {
+	var x access.SessionSummary
 	var body, targets string
 	var started, last int64
 	if err := rows.Scan(&x.ID, &body, &started, &last, &x.Operations, &x.Refused, (*int64Risk)(&x.Risk), &x.Running, &targets); err != nil {

@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,29 +21,18 @@ const allowAll = `rules:
 // admin runs kubectl directly at the cluster, as its administrator.
 func admin(t *testing.T, stdin string, args ...string) lab.Result {
 	t.Helper()
-	r, err := cluster.Kubectl(context.Background(), cluster.Kubeconfig, stdin, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return cluster.Admin(t, stdin, args...)
 }
 
 func must(t *testing.T, r lab.Result) lab.Result {
 	t.Helper()
-	if r.Code != 0 {
-		t.Fatalf("exit %d\n%s", r.Code, r.Out())
-	}
-	return r
+	return lab.Must(t, r)
 }
 
 // namespace makes a namespace that ends with the test.
 func namespace(t *testing.T) string {
 	t.Helper()
-	ns := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	ns = fmt.Sprintf("%.40s-%d", ns, time.Now().UnixNano()%1e6)
-	must(t, admin(t, "", "create", "namespace", ns))
-	t.Cleanup(func() { admin(t, "", "delete", "namespace", ns, "--wait=false") })
-	return ns
+	return cluster.Namespace(t)
 }
 
 // pod makes a running pod of one busybox container c under the service account claude. more is further YAML of the

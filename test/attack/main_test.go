@@ -3,8 +3,6 @@
 package attack
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"testing"
 
@@ -16,32 +14,6 @@ var (
 	binary  string
 )
 
-func TestMain(m *testing.M) { os.Exit(runAll(m)) }
-
-// runAll starts one cluster for all tests of the package, and stops it. With GATEBOOK_BINARY the gateway is not built
-// anew: that is how a defence is switched off to see its test fail.
-func runAll(m *testing.M) int {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "gbbin")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if binary = os.Getenv("GATEBOOK_BINARY"); binary == "" {
-		binary, err = lab.Build(ctx, dir)
-	}
-	if err == nil {
-		cluster, err = lab.StartCluster(ctx, os.Stderr)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := cluster.Stop(os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "stopping the cluster:", err)
-		return 1
-	}
-	return code
+func TestMain(m *testing.M) {
+	os.Exit(lab.Main(m, func(c *lab.Cluster, b string) { cluster, binary = c, b }))
 }

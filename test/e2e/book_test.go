@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gatebook/internal/access"
 	"gatebook/internal/api/client"
 	"gatebook/test/lab"
 )
@@ -129,7 +130,7 @@ func TestRevocationCutsLiveStreams(t *testing.T) {
 	go func() { ended <- g.Kubectl(agent, "", "-n", ns, "exec", "box", "--", "sleep", "90") }()
 	go func() { ended <- g.Kubectl(agent, "", "-n", ns, "get", "pods", "--watch") }()
 	auditor := g.API(g.Person("grace", "auditors", "admins"))
-	var session client.Session
+	var session access.SessionSummary
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		page, err := auditor.Sessions(t.Context(), client.Query{})
 		if err != nil {

@@ -1,7 +1,7 @@
+// Package e2e tests the built binary against a real cluster: what people and agents do with it, and what a crash leaves.
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -24,59 +24,24 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, serveUntilKilled(dir))
 		os.Exit(1)
 	}
-	os.Exit(runAll(m))
-}
-
-// runAll starts one cluster for all tests of the package, and stops it.
-func runAll(m *testing.M) int {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "gbbin")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if binary, err = lab.Build(ctx, dir); err == nil {
-		cluster, err = lab.StartCluster(ctx, os.Stderr)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := cluster.Stop(os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "stopping the cluster:", err)
-		return 1
-	}
-	return code
+	os.Exit(lab.Main(m, func(c *lab.Cluster, b string) { cluster, binary = c, b }))
 }
 
 // admin runs kubectl directly at the cluster, as its administrator.
 func admin(t *testing.T, stdin string, args ...string) lab.Result {
 	t.Helper()
-	r, err := cluster.Kubectl(context.Background(), cluster.Kubeconfig, stdin, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return cluster.Admin(t, stdin, args...)
 }
 
 func must(t *testing.T, r lab.Result) lab.Result {
 	t.Helper()
-	if r.Code != 0 {
-		t.Fatalf("exit %d\n%s", r.Code, r.Out())
-	}
-	return r
+	return lab.Must(t, r)
 }
 
 // namespace makes a namespace that ends with the test.
 func namespace(t *testing.T) string {
 	t.Helper()
-	ns := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	ns = fmt.Sprintf("%.40s-%d", ns, time.Now().UnixNano()%1e6)
-	must(t, admin(t, "", "create", "namespace", ns))
-	t.Cleanup(func() { admin(t, "", "delete", "namespace", ns, "--wait=false") })
-	return ns
+	return cluster.Namespace(t)
 }
 
 // found waits until the index has n operations that q selects, all of them ended. It follows the journal, a moment behind.

@@ -115,8 +115,8 @@ func (c *Client) WhoAmI(ctx context.Context) (WhoAmI, error) {
 }
 
 // Sessions lists sessions, the latest first.
-func (c *Client) Sessions(ctx context.Context, q Query) (Page[Session], error) {
-	return call[Page[Session]](ctx, c, "GET", "sessions", q.Values(), nil)
+func (c *Client) Sessions(ctx context.Context, q Query) (Page[access.SessionSummary], error) {
+	return call[Page[access.SessionSummary]](ctx, c, "GET", "sessions", q.Values(), nil)
 }
 
 // Operations lists operations, the latest first, without their objects.

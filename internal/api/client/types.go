@@ -36,19 +36,6 @@ type Page[T any] struct {
 	Next  string `json:"next,omitempty"`
 }
 
-// Session is one run of an agent, with what its operations add up to.
-type Session struct {
-	access.Session
-	Targets    []string `json:"targets"`
-	Operations int      `json:"operations"`
-	Refused    int      `json:"refused"`
-	// Running counts operations whose end is not known yet.
-	Running int         `json:"running"`
-	Risk    access.Risk `json:"risk"` // the highest of its operations
-	// Live says that something runs, or that the last operation was not long ago.
-	Live bool `json:"live"`
-}
-
 // Query selects operations or sessions; a zero field selects all. For sessions only Principal, Session, Target, Risk,
 // Since, Until, Limit and Cursor count.
 type Query struct {
