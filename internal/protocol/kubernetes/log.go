@@ -98,12 +98,14 @@ func (s *logSocket) cut() {
 	}
 }
 
-// forget reads what the client sends, which means nothing, to learn when it goes.
+// forget reads what the client sends, which means nothing, to learn when it goes. Who has said goodbye wants no more,
+// and cannot hold up the end by taking nothing.
 func (s *logSocket) forget() {
 	defer close(s.read)
 	for {
 		if _, err := s.ws.Next(); err != nil {
 			s.gone()
+			time.AfterFunc(cutGrace, s.ws.Abort)
 			return
 		}
 	}

@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"encoding/base64"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -137,90 +136,6 @@ func TestLimitedLogOverWebSocket(t *testing.T) {
 	<-served
 	if err != nil || len(got) != 12 || strings.Contains(got, execCanary[:6]) || strings.Contains(w.last().RequestURI, "limitBytes") {
 		t.Errorf("got %q, %v; the upstream was asked %s", got, err, w.last().RequestURI)
-	}
-}
-
-// following is a log of one line that goes on until its reader has gone.
-func following(gone chan<- struct{}) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Type", "text/plain")
-		io.WriteString(rw, "one\n")
-		http.NewResponseController(rw).Flush()
-		<-r.Context().Done()
-		gone <- struct{}{}
-	}
-}
-
-// A log that is followed arrives line by line; it ends when the client goes, and upstream with it.
-func TestFollowedLogOverWebSocket(t *testing.T) {
-	for _, how := range []string{"goodbye", "broken"} {
-		gone := make(chan struct{}, 1)
-		w := newWorld(t, following(gone))
-		url, served := logServer(t, w)
-		ws, _, err := dialLog(t, url+logURI+"&follow=true", "binary.k8s.io")
-		must(t, err)
-		for _, want := range []string{"", "one\n"} {
-			if _, b, err := ws.ReadMessage(); err != nil || string(b) != want {
-				t.Fatalf("%s: got %q, %v; want %q", how, b, err, want)
-			}
-		}
-		must(t, ws.WriteMessage(websocket.TextMessage, []byte("this means nothing")))
-		if how == "goodbye" {
-			must(t, ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")))
-		} else {
-			must(t, ws.UnderlyingConn().Close())
-		}
-		<-gone
-		<-served
-		if o := w.rows()[0].Outcome; o.Truncated != "the client went away" || o.ResponseBytes != 4 {
-			t.Errorf("%s: outcome %+v", how, o)
-		}
-	}
-}
-
-// L: a revocation cuts it, without a goodbye that would make what the client has look whole.
-func TestRevokedLogOverWebSocket(t *testing.T) {
-	gone := make(chan struct{}, 1)
-	w := newWorld(t, following(gone))
-	url, served := logServer(t, w)
-	ws, _, err := dialLog(t, url+logURI+"&follow=true")
-	must(t, err)
-	for range 2 {
-		_, _, err := ws.ReadMessage()
-		must(t, err)
-	}
-	w.mu.Lock()
-	cut := w.cut[0]
-	w.mu.Unlock()
-	cut(access.Refuse(access.CodeRevoked, nil, "revoked by a test"))
-	if _, _, err = ws.ReadMessage(); err == nil || websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseNoStatusReceived, websocket.CloseGoingAway) {
-		t.Errorf("after the revocation: %v", err)
-	}
-	<-gone
-	<-served
-	if o := w.rows()[0].Outcome; o.Truncated != "revoked by a test" {
-		t.Errorf("outcome %+v", o)
-	}
-}
-
-// A log that the upstream breaks off does not look whole, either.
-func TestBrokenLogOverWebSocket(t *testing.T) {
-	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Type", "text/plain")
-		io.WriteString(rw, "one\n")
-		http.NewResponseController(rw).Flush()
-		panic(http.ErrAbortHandler)
-	})
-	url, served := logServer(t, w)
-	ws, _, err := dialLog(t, url+logURI+"&follow=true")
-	must(t, err)
-	var closed *websocket.CloseError
-	if got, err := readLog(t, ws, false); got != "one\n" || err == nil || errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure {
-		t.Errorf("got %q, %v", got, err)
-	}
-	<-served
-	if o := w.rows()[0].Outcome; !strings.Contains(o.Truncated, "broke off") {
-		t.Errorf("outcome %+v", o)
 	}
 }
 
