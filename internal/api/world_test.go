@@ -60,7 +60,6 @@ type world struct {
 	deaf    error // of the next notes
 	revoked []access.Revocation
 	live    map[string]func(error) // by principal
-	frames  func(ctx context.Context, w io.Writer) error
 }
 
 func open(t *testing.T) *world {

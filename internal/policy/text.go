@@ -20,7 +20,6 @@ type text struct {
 // and indents, but never reorders: the visible characters of the value and of the source are walked side by side.
 // Where an escape makes them differ, it stops at the last place that is certain.
 func (t text) locate(offset int) (line, column int) {
-	line, column = t.node.Line, t.node.Column
 	src, at := t.start()
 	last := at
 	count := 0

@@ -244,14 +244,3 @@ func streamsOf(t *testing.T, lines string) map[string][]byte {
 	}
 	return out
 }
-
-// stored is a value of a Secret as it is in the cluster.
-func (s *scene) stored(secret, key string) string {
-	s.t.Helper()
-	r := must(s.t, admin(s.t, "", "-n", s.ns, "get", "secret", secret, "-o", "json"))
-	var o struct{ Data map[string][]byte }
-	if err := json.Unmarshal([]byte(r.Stdout), &o); err != nil {
-		s.t.Fatal(err)
-	}
-	return string(o.Data[key])
-}

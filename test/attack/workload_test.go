@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
@@ -82,7 +81,7 @@ func toProtobuf(t *testing.T, object string) string {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := protobuf.NewSerializer(clientscheme.Scheme, clientscheme.Scheme).Encode(o.(runtime.Object), &out); err != nil {
+	if err := protobuf.NewSerializer(clientscheme.Scheme, clientscheme.Scheme).Encode(o, &out); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -46,7 +46,6 @@ type world struct {
 	cut      []func(error) // of each operation that was admitted
 	upstream http.HandlerFunc
 	sent     []sent
-	admitted []access.Operation
 }
 
 // sent is one request as the API server got it.
