@@ -129,7 +129,7 @@ func longStream(ctx context.Context, o options, rep *report, gw *gateway) error 
 		return err
 	}
 	total := int64(o.StreamGB * 1e9)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s%s?follow=true&limitBytes=%d", c.base, logPath, total), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s%s?follow=true&container=bytes-%d", c.base, logPath, total), nil)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func serveUpstream(args []string) error {
 		_, _ = w.Write(b)
 	})
 	mux.HandleFunc("GET "+logPath, func(w http.ResponseWriter, r *http.Request) {
-		n, err := strconv.ParseInt(r.URL.Query().Get("limitBytes"), 10, 64)
+		n, err := strconv.ParseInt(strings.TrimPrefix(r.URL.Query().Get("container"), "bytes-"), 10, 64)
 		if err != nil {
 			return
 		}
