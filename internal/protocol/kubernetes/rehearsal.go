@@ -17,6 +17,8 @@ type rehearsal struct {
 	// watch says that each line is an event of its own, which is delivered when it is whole.
 	watch bool
 	ahead []byte
+	// shown is how much of ahead is delivered; that is dropped rarely, since what stays has to be moved.
+	shown int
 }
 
 func (r *rehearsal) Write(b []byte) (int, error) {
@@ -24,18 +26,21 @@ func (r *rehearsal) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	r.ahead = append(r.ahead, b...)
-	return len(b), r.deliver(len(r.ahead) - rehearsalBytes)
+	return len(b), r.deliver(len(r.ahead) - r.shown - rehearsalBytes)
 }
 
-// deliver passes the first n bytes on.
+// deliver passes the next n bytes on.
 func (r *rehearsal) deliver(n int) error {
 	if n <= 0 {
 		return nil
 	}
-	if _, err := r.show.Write(r.ahead[:n]); err != nil {
+	if _, err := r.show.Write(r.ahead[r.shown : r.shown+n]); err != nil {
 		return err
 	}
-	r.ahead = append(r.ahead[:0], r.ahead[n:]...)
+	r.shown += n
+	if r.shown == len(r.ahead) || r.shown >= rehearsalBytes {
+		r.ahead, r.shown = append(r.ahead[:0], r.ahead[r.shown:]...), 0
+	}
 	return nil
 }
 
@@ -47,7 +52,7 @@ func (r *rehearsal) Flush() error {
 	if err := r.learn.Flush(); err != nil {
 		return err
 	}
-	if err := r.deliver(bytes.LastIndexByte(r.ahead, '\n') + 1); err != nil {
+	if err := r.deliver(bytes.LastIndexByte(r.ahead[r.shown:], '\n') + 1); err != nil {
 		return err
 	}
 	return r.show.Flush()
@@ -57,7 +62,7 @@ func (r *rehearsal) Close() error {
 	if err := r.learn.Close(); err != nil {
 		return err
 	}
-	if err := r.deliver(len(r.ahead)); err != nil {
+	if err := r.deliver(len(r.ahead) - r.shown); err != nil {
 		return err
 	}
 	return r.show.Close()
