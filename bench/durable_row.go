@@ -73,7 +73,7 @@ func durableRow(ctx context.Context, o options, rep *report) error {
 	rep.goal("9", "64 waiters of the journal, median wait", p50[1].median()/p50[0].median(), atMost, 5)
 	rep.goal("9", "64 clients through the gateway, each change a request over TLS, rate", rate[3].median()/rate[0].median(), atLeast, 12)
 	rep.goal("9", "1,024 clients through the gateway, rate", rate[4].median()/rate[0].median(), atLeast, 100)
-	rep.note("Row 9 through the gateway costs two TLS connections, policy and masks per change besides the journal; with load generator and upstream on the same cores it is bound by CPU, not by the disk.")
+	rep.note("Row 9 through the gateway costs two TLS connections, policy and masks per change besides the journal; the load generator and the upstream run on the same cores.")
 	return killed(ctx, o, rep, gw, token)
 }
 
