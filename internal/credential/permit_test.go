@@ -46,6 +46,17 @@ func permit(t *testing.T, by access.Principal) gate.Permit {
 
 func permitIn(ctx context.Context, t *testing.T, by access.Principal) gate.Permit {
 	t.Helper()
+	return permitAs(ctx, t, by, asPrincipal)
+}
+
+// Whose rights a permit is for.
+const (
+	asPrincipal = "principal"
+	asGateway   = "gateway"
+)
+
+func permitAs(ctx context.Context, t *testing.T, by access.Principal, as string) gate.Permit {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -73,6 +84,14 @@ func permitIn(ctx context.Context, t *testing.T, by access.Principal) gate.Permi
 	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return always{} }, Approvals: always{}, Revocations: always{}, Recorder: rec})
 	must(err)
 	now := time.Now()
+	if as == asGateway {
+		op := func() *access.Operation {
+			return &access.Operation{ID: access.OperationID(access.NewID(now)), Session: access.SessionID(access.NewID(now)), Time: now, Principal: by}
+		}
+		p, err := g.LookupAsGateway(ctx, op(), op())
+		must(err)
+		return p
+	}
 	p, err := g.Admit(ctx, gate.Request{Operation: &access.Operation{ID: access.OperationID(access.NewID(now)), Session: access.SessionID(access.NewID(now)),
 		Time: now, Principal: by, Target: access.Target{Name: "prod"}}})
 	must(err)

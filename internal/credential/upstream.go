@@ -165,6 +165,9 @@ func isUpgrade(r *http.Request) bool {
 // address turns a request for a path into one for the upstream, as the principal.
 func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 	raw := r.URL.EscapedPath()
+	if p.AsGateway() && !teaches(r) {
+		return access.Refuse(access.CodeInternal, nil, "a request other than the read of a pod or a Secret was about to leave with the gateway's own rights")
+	}
 	r.URL.Scheme, r.URL.Host, r.URL.User, r.Host = u.base.Scheme, u.base.Host, nil, ""
 	if u.base.Path != "" {
 		r.URL.Path = u.base.Path + r.URL.Path
@@ -184,7 +187,7 @@ func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 	if err := u.secret.apply(r); err != nil {
 		return fmt.Errorf("reading the upstream credential: %w", err)
 	}
-	if by := p.Operation().Principal; u.impersonate(by) {
+	if by := p.Operation().Principal; !p.AsGateway() && u.impersonate(by) {
 		as, err := localised(by, u.own(by))
 		if err != nil {
 			return err

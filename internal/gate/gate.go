@@ -124,11 +124,25 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 // restore a masked value. It acts as the same principal, so that it reaches nothing that the principal could not
 // read, and its answer goes to no client. It is recorded like any operation.
 func (g *Gate) Lookup(ctx context.Context, parent, op *access.Operation) (Permit, error) {
+	return g.lookup(ctx, parent, op, false)
+}
+
+// LookupAsGateway is Lookup with the gateway's own rights, for what has to be known to be masked although the principal
+// may not read it. The upstream takes such a permit for the read of one pod or one Secret alone.
+func (g *Gate) LookupAsGateway(ctx context.Context, parent, op *access.Operation) (Permit, error) {
+	return g.lookup(ctx, parent, op, true)
+}
+
+func (g *Gate) lookup(ctx context.Context, parent, op *access.Operation, asGateway bool) (Permit, error) {
 	op.Parent, op.Principal, op.Session, op.Target = parent.ID, parent.Principal, parent.Session, parent.Target
 	if err := g.o.Revocations.Check(op.Principal, op.Session); err != nil {
 		return g.refuse(op, access.Decision{}, asRefusal(err, access.CodeRevoked))
 	}
-	d := access.Decision{Effect: access.Allow, Reason: "read by the gateway, for operation " + string(parent.ID),
+	reason := "read by the gateway, for operation "
+	if asGateway {
+		reason = "read by the gateway with its own rights, to know what to mask, for operation "
+	}
+	d := access.Decision{Effect: access.Allow, Reason: reason + string(parent.ID),
 		Masks: []access.Mask{{Name: access.MaskSecrets}, {Name: access.MaskKnown}}}
 	rec, err := g.o.Recorder.Begin(op, d, nil, nil, false)
 	if err != nil {
@@ -137,7 +151,7 @@ func (g *Gate) Lookup(ctx context.Context, parent, op *access.Operation) (Permit
 	ctx, cancel := context.WithCancelCause(ctx)
 	release := g.o.Revocations.Register(op.Principal, op.Session, cancel)
 	g.o.Metrics.admitted(op, d)
-	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics}}, nil
+	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics, asGateway: asGateway}}, nil
 }
 
 // Reject records an operation that could not be decoded far enough to be decided.

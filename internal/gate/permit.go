@@ -21,6 +21,8 @@ type permit struct {
 	release  func()
 	metrics  *Metrics
 	ended    atomic.Bool
+	// asGateway says that LookupAsGateway gave it.
+	asGateway bool
 }
 
 // Valid reports whether the operation may still act: the permit was given, has not ended, and was not revoked.
@@ -33,6 +35,10 @@ func (p Permit) Operation() *access.Operation { return p.op }
 
 // Decision is why, and what to mask.
 func (p Permit) Decision() access.Decision { return p.decision }
+
+// AsGateway says that the gateway reads with its own rights, not with the principal's: the answer only teaches the
+// masker, and goes to nobody.
+func (p Permit) AsGateway() bool { return p.asGateway }
 
 // Context ends with the client's request, and with an *access.Refusal as its cause when the principal, session or
 // token is revoked or lapses.
