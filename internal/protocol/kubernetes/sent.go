@@ -12,9 +12,9 @@ import (
 // stored it: a request that is refused, or a dry run, must not be able to have any word it likes masked for everybody.
 
 // learnAccepted makes the secrets of a request known once the API server has taken them. Of a request that stores
-// nothing, the answer is masked without learning from it.
+// nothing, the answer is masked without learning from it, but for a deletion: its answer is what is stored.
 func (x *exchange) learnAccepted(status int) error {
-	if x.k.DryRun {
+	if x.k.DryRun && x.k.Verb != "delete" && x.k.Verb != "deletecollection" {
 		x.scope = x.scope.Quiet()
 	}
 	if status >= 300 || x.k.DryRun || x.doc == nil || x.shape == nil {

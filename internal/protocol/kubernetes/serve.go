@@ -31,6 +31,10 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Call
 		h.Refuse(w, r, asRefusal(err))
 		return
 	}
+	if why := x.learnBefore(p); why != nil {
+		x.refusePermitted(w, p, why)
+		return
+	}
 	if x.k.isStream && x.upgrade != stream.None {
 		h.serveStream(w, r, x.upgrade, p)
 		return

@@ -23,6 +23,7 @@ import (
 type Gate interface {
 	Admit(ctx context.Context, r gate.Request) (gate.Permit, error)
 	Lookup(ctx context.Context, parent, op *access.Operation) (gate.Permit, error)
+	LookupAsGateway(ctx context.Context, parent, op *access.Operation) (gate.Permit, error)
 	Reject(op *access.Operation, why *access.Refusal)
 }
 
@@ -77,7 +78,9 @@ type Handler struct {
 	shapes shapes
 	// scheme knows the built-in kinds: for Protobuf, and for strategic merge patches.
 	scheme *runtime.Scheme
-	blocks blocks
+	// learned are the Secrets that were read for what pods give.
+	learned learned
+	blocks  blocks
 }
 
 // blocks are buffers that answers pass through, used again and again: for a small answer a new one would be most of

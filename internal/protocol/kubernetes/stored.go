@@ -12,6 +12,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/mask"
 	"gatebook/internal/recording"
 )
 
@@ -89,15 +90,29 @@ func (x *exchange) givePatched(stored []byte) error {
 
 // stored reads the object that the request names, as the principal. It is nil where there is none.
 func (x *exchange) stored(ctx context.Context) ([]byte, error) {
-	u := storedURL(x.k)
+	return x.look(ctx, wanted{k: &x.k.Kubernetes, shape: x.shape, permit: x.h.o.Gate.Lookup})
+}
+
+// wanted is what the gateway reads for an operation.
+type wanted struct {
+	// k names the object.
+	k     *access.Kubernetes
+	shape *mask.Shape
+	// permit is the gate's way of permitting it: as the principal, or as the gateway.
+	permit func(ctx context.Context, parent, op *access.Operation) (gate.Permit, error)
+}
+
+// look reads one object, and records what it read.
+func (x *exchange) look(ctx context.Context, what wanted) ([]byte, error) {
+	u := storedURL(what.k)
 	now := x.h.o.Now()
 	op := &access.Operation{ID: access.OperationID(access.NewID(now)), Time: now, Verb: "get", Client: x.op.Client,
 		Command: words{"kubectl", "get", "--raw", u.EscapedPath()}.String(),
-		Kubernetes: &access.Kubernetes{Verb: "get", Group: x.k.Group, Version: x.k.Version, Resource: x.k.Resource,
-			Namespace: x.k.Namespace, Name: x.k.Name}}
+		Kubernetes: &access.Kubernetes{Verb: "get", Group: what.k.Group, Version: what.k.Version, Resource: what.k.Resource,
+			Namespace: what.k.Namespace, Name: what.k.Name}}
 	r := (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{
 		"Accept": {typeJSON}, "Accept-Encoding": {"identity"}, "User-Agent": {"gatebook"}, "Audit-Id": {string(op.ID)}}}).WithContext(ctx)
-	p, err := x.h.o.Gate.Lookup(ctx, x.op, op)
+	p, err := what.permit(ctx, x.op, op)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +123,7 @@ func (x *exchange) stored(ctx context.Context) ([]byte, error) {
 			x.h.o.Log.Error("ending the record of a lookup", "operation", op.ID, "error", err)
 		}
 	}()
-	data, err := x.lookup(p, r, &out)
+	data, err := x.lookup(p, r, what.shape, &out)
 	if err != nil {
 		out.Message = err.Error()
 	}
@@ -116,7 +131,7 @@ func (x *exchange) stored(ctx context.Context) ([]byte, error) {
 }
 
 // lookup sends a lookup, and records its answer masked before it is used.
-func (x *exchange) lookup(p gate.Permit, r *http.Request, out *access.Outcome) ([]byte, error) {
+func (x *exchange) lookup(p gate.Permit, r *http.Request, shape *mask.Shape, out *access.Outcome) ([]byte, error) {
 	resp, err := x.h.o.Upstream.RoundTrip(p, r)
 	if err != nil {
 		return nil, fmt.Errorf("reading what is stored: %w", err)
@@ -127,7 +142,7 @@ func (x *exchange) lookup(p gate.Permit, r *http.Request, out *access.Outcome) (
 	case resp.StatusCode == http.StatusNotFound:
 		return nil, nil
 	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("reading what is stored: the API server answered %d to %s", resp.StatusCode, p.Operation().Principal.Name)
+		return nil, fmt.Errorf("reading what is stored: the API server answered %d to %s", resp.StatusCode, reader(p))
 	}
 	limit := x.h.o.Limits.StoredBytes
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
@@ -137,7 +152,10 @@ func (x *exchange) lookup(p gate.Permit, r *http.Request, out *access.Outcome) (
 	case int64(len(data)) > limit:
 		return nil, fmt.Errorf("reading what is stored: it is longer than limits.storedBytes, %d bytes", limit)
 	}
-	masked, err := maskBytes(x.scope, data, x.shape)
+	masked, err := maskBytes(x.scope, data, shape)
+	if err == nil && shape != nil { // again: the metadata, which comes first, may repeat what has become known only by now
+		masked, err = maskBytes(x.scope, data, shape)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("masking what is stored: %w", err)
 	}
@@ -148,8 +166,16 @@ func (x *exchange) lookup(p gate.Permit, r *http.Request, out *access.Outcome) (
 	return data, nil
 }
 
+// reader is as whom a lookup asks.
+func reader(p gate.Permit) string {
+	if p.AsGateway() {
+		return "the gateway's own credential"
+	}
+	return p.Operation().Principal.Name
+}
+
 // storedURL is where the object itself is read. Of the subresources only scale is an object of its own kind.
-func storedURL(k *reading) *url.URL {
+func storedURL(k *access.Kubernetes) *url.URL {
 	parts := []string{"", "api", k.Version}
 	if k.Group != "" {
 		parts = []string{"", "apis", k.Group, k.Version}
