@@ -77,6 +77,7 @@ func TestM34CopiedWithinTheObject(t *testing.T) {
 		name := fmt.Sprint("s", i)
 		s.object(toJSON(map[string]any{"apiVersion": "v1", "kind": "Secret", "data": map[string]string{"v": b64(s.canary(name, ""))},
 			"metadata": map[string]any{"name": name, "annotations": map[string]string{"a": "b"}, "labels": map[string]string{"a": "b"}, "finalizers": []string{"example.com/none"}}}))
+		s.send("PATCH", s.secretsPath(name)+"?dryRun=All", jsonPatch, `[{"op":"copy","from":"/data/v","path":"`+to+`"}]`)
 		a := s.send("PATCH", s.secretsPath(name), jsonPatch, `[{"op":"copy","from":"/data/v","path":"`+to+`"}]`)
 		if i == 0 && a.code != 200 {
 			t.Errorf("%d %s", a.code, a.body)
