@@ -285,11 +285,12 @@ func (w *leafWriter) flush() error {
 	return nil
 }
 
-// removeSealed removes from the journal the oldest units that are sealed, indexed, and not being read.
+// removeSealed removes from the journal the oldest units that are sealed, indexed, and not being read. A unit is indexed
+// once the first frame of the next one is: only then has the indexer's reader left its segments.
 func (s *sealer) removeSealed() error {
 	list := s.r.units.all()
 	for i, u := range list[:len(list)-1] {
-		if !slices.Contains(s.state.Sealed, u.id) || !s.r.indexed(list[i+1].firstFrame) || !s.pins.tryRemove() {
+		if !slices.Contains(s.state.Sealed, u.id) || !s.r.indexed(list[i+1].firstFrame+1) || !s.pins.tryRemove() {
 			return nil
 		}
 		s.state.RemoveBelow = list[i+1].from

@@ -8,6 +8,8 @@ import (
 	"net/http/httputil"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -64,12 +66,17 @@ func (u *Upstream) note(r *http.Request) {
 	u.seen = append(u.seen, Seen{Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone(), Dump: string(dump)})
 }
 
-// Seen gives the requests that have reached it.
+// Seen gives the requests that have reached it, but for the gateway's own reads of a pod or a Secret, by which it learns
+// what to mask.
 func (u *Upstream) Seen() []Seen {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return append([]Seen(nil), u.seen...)
+	return slices.DeleteFunc(slices.Clone(u.seen), func(s Seen) bool {
+		return s.Method == http.MethodGet && s.Header.Get("User-Agent") == "gatebook" && learning.MatchString(s.URI)
+	})
 }
+
+var learning = regexp.MustCompile(`^/api/v1/namespaces/[^/?]+/(pods|secrets)/[^/?]+$`)
 
 // Target is the configuration of a gateway's target that is this upstream, for Options.Targets; more is further YAML,
 // indented by four spaces.
