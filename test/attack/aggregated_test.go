@@ -120,7 +120,10 @@ func TestK03UpstreamRedirect(t *testing.T) {
 	elsewhere, asked := thief(t)
 	fake := lab.StartUpstream(t, true, func(w http.ResponseWriter, r *http.Request) {
 		var n int
-		fmt.Sscan(r.URL.Query().Get("code"), &n)
+		if _, err := fmt.Sscan(r.URL.Query().Get("code"), &n); err != nil { // the gateway looks up what to mask
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
 		w.Header().Set("Location", elsewhere.URL+"/canary-4711")
 		w.Header().Set("Refresh", "0; url="+elsewhere.URL+"/canary-4711")
 		w.Header().Set("Link", "<"+elsewhere.URL+"/canary-4711>; rel=canonical")
