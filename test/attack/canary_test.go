@@ -25,9 +25,10 @@ const pieceBytes = 12
 type canary struct{ value []byte }
 
 // newCanary gives a value that stands nowhere else: the name's own digest, with what is awkward to write behind it.
+// Without that, it can be a label's value, which begins and ends with a letter.
 func newCanary(name, awkward string) canary {
 	sum := sha256.Sum256([]byte("canary" + name))
-	return canary{[]byte("Zq" + base64.RawURLEncoding.EncodeToString(sum[:15]) + awkward)}
+	return canary{[]byte("Zq" + base64.RawURLEncoding.EncodeToString(sum[:15]) + "z" + awkward)}
 }
 
 // seen names the ways in which the canary, or a good piece of it, can be read from b; none where it cannot.
