@@ -1,7 +1,8 @@
 // Package api is Gatebook's own API, JSON over HTTP below /gatebook/v1/. It guarantees that every request carries a
 // bearer token of its own (there is no cookie, so nothing that a browser sends by itself can approve anything), that
-// each route names the role it needs, and that reading a recording, answering and revoking are themselves recorded,
-// before they have any effect.
+// each route names the role it needs, and that reading a recording and revoking are recorded before they have any
+// effect. An answer is kept with its approval before it has one, and noted in the recording right after; the operation
+// that it lets run carries it in its own record, which is there before anything goes upstream.
 package api
 
 import (
