@@ -314,3 +314,36 @@ func TestFlush(t *testing.T) {
 		}
 	}
 }
+
+// What a writer holds is the end of what it was given, whatever went before and however it was cut.
+func TestHeld(t *testing.T) {
+	const secret = "correct-horse-battery-staple"
+	s := newScope(t)
+	s.e.Learn([]byte(secret))
+	text := "say " + secret + " and " + b64(secret) + strings.Repeat(" more of it", 20) + " corr"
+	for split := range len(text) {
+		var out, rest bytes.Buffer
+		w := s.Text(&out)
+		for _, part := range []string{text[:split], text[split:]} {
+			if _, err := w.Write([]byte(part)); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		held := w.Held()
+		sent := out.Len()
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		rest.Write(out.Bytes()[sent:])
+		inside := max(0, split-len(text)+len("corr")) // of "corr", too little to be noticed went out before the cut
+		if want := text[len(text)-held:]; held != len("corr")-inside || rest.String() != want {
+			t.Errorf("split at %d: holds %d bytes, and then gave %q, want %q", split, held, rest.String(), want)
+		}
+		if w.Held() != 0 {
+			t.Errorf("split at %d: holds %d bytes after its end", split, w.Held())
+		}
+	}
+}

@@ -85,3 +85,12 @@ func (w *TextWriter) Masked() int64 {
 	}
 	return w.t.masked
 }
+
+// Held is how many bytes of the input have neither gone out nor been replaced: the end of the stream so far, since what
+// is held is never followed by what is not. It is none after Close.
+func (w *TextWriter) Held() int {
+	if w.t == nil {
+		return 0
+	}
+	return len(w.t.buf) - w.t.out
+}
