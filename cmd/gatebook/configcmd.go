@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatebook/internal/config"
+	"gatebook/internal/credential"
+	"gatebook/internal/identity"
 	"gatebook/internal/policy"
 )
 
@@ -21,17 +23,7 @@ func addConfig(parent *cobra.Command) {
 			if err != nil {
 				return usageError{err}
 			}
-			var problems []error
-			for _, t := range cfg.Targets {
-				if _, err := newUpstream(t, cfg.Issuers); err != nil {
-					problems = append(problems, err)
-				}
-			}
-			files, err := readPolicy(cfg.Policy)
-			if err == nil {
-				_, err = policy.Load(files)
-			}
-			if err := errors.Join(append(problems, err)...); err != nil {
+			if err := checkConfig(cfg); err != nil {
 				return usageError{err}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d targets, %d issuers\n", args[0], len(cfg.Targets), len(cfg.Issuers))
@@ -39,4 +31,33 @@ func addConfig(parent *cobra.Command) {
 		},
 	})
 	parent.AddCommand(c)
+}
+
+// checkConfig finds what only those who use the configuration can tell: files that are missing, issuers that could name
+// each other's people, and what is wrong with the policy.
+func checkConfig(cfg *config.Config) error {
+	var problems []error
+	upstreams := map[string]*credential.Upstream{}
+	for _, t := range cfg.Targets {
+		u, err := newUpstream(t, cfg.Issuers)
+		upstreams[t.Name] = u
+		problems = append(problems, err)
+	}
+	var issuers []identity.Issuer
+	for _, is := range cfg.Issuers {
+		x, err := newIssuer(is, upstreams[is.Cluster])
+		if err != nil {
+			err = fmt.Errorf("issuer %s: %w", is.Name, err)
+		}
+		issuers = append(issuers, x)
+		problems = append(problems, err)
+	}
+	if len(issuers) > 0 {
+		problems = append(problems, identity.Check(identity.Options{Issuers: issuers}))
+	}
+	files, err := readPolicy(cfg.Policy)
+	if err == nil {
+		_, err = policy.Load(files)
+	}
+	return errors.Join(append(problems, err)...)
 }

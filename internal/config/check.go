@@ -14,12 +14,13 @@ import (
 
 var targetName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
+// problems are sentences that begin with the key that is wrong, as issuers[0] (its name).url.
 type problems []error
 
 func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Errorf(format, args...)) }
 
 // check reports everything that is wrong, each with its key and a remedy.
-func (c *Config) check() error {
+func (c *Config) check() problems {
 	var p problems
 	_, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -47,7 +48,7 @@ func (c *Config) check() error {
 	c.checkIssuers(&p)
 	c.checkTargets(&p)
 	c.Approvals.Webhook.check(&p)
-	return errors.Join(p...)
+	return p
 }
 
 // notNegative names every number and duration below zero.
@@ -93,6 +94,10 @@ func (c *Config) checkIssuers(p *problems) {
 		if is.JWKSURL != "" && is.JWKSFile != "" {
 			p.add("%s: set one of jwksURL and jwksFile", at)
 		}
+		if is.Kubernetes && !c.reaches(is) {
+			p.add("%s.cluster: missing, so no target takes its service accounts, whose names another cluster has as well; name the target that is this issuer's cluster, "+
+				"or list %q under a target's accounts, or set usernamePrefix, such as %q", at, is.Name, is.Name+":")
+		}
 		for _, a := range is.Algorithms {
 			if !slices.Contains([]string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}, a) {
 				p.add("%s.algorithms: %q is not an asymmetric signature algorithm of RFC 7518", at, a)
@@ -104,6 +109,14 @@ func (c *Config) checkIssuers(p *problems) {
 			p.add("embeddedIssuer.users[%d]: name and passwordHash are needed", i)
 		}
 	}
+}
+
+// reaches reports whether the service accounts of a Kubernetes issuer can act at any target: at their own cluster, at
+// one that does not impersonate them, or anywhere by a name with a prefix.
+func (c *Config) reaches(is Issuer) bool {
+	return is.Cluster != "" || is.UsernamePrefix != "" || slices.ContainsFunc(c.Targets, func(t Target) bool {
+		return slices.Contains(t.Accounts, is.Name) || !*t.Impersonate || len(t.Direct.Groups)+len(t.Direct.Users) > 0
+	})
 }
 
 func (c *Config) checkTargets(p *problems) {

@@ -76,6 +76,10 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		{"URL with a query", good + "url: 'https://gw?x=1'\n", "must be https"},
 		{"host with port", good + "    hosts: ['k8s.example:443']\n", "without scheme and port"},
 		{"host twice", good + "    hosts: [k8s.example, K8s.Example]\n", "used twice"},
+		{"accounts of no cluster", strings.Replace(good, "    cluster: lab\n", "", 1), `line 3: issuers[0] (lab).cluster: missing, so no target takes its service accounts`},
+		{"line of a key", good + "recording: {durability: never}\n", "line 12: recording.durability"},
+		{"line of a key in a list", strings.Replace(good, "https://127.0.0.1:6443", "''", 1), "line 10: targets[0] (lab).url: missing"},
+		{"line of what misses a key", strings.Replace(good, "    url: https://127.0.0.1:6443\n", "", 1), "line 9: targets[0] (lab).url: missing"},
 		{"review without cluster", strings.Replace(good, "cluster: lab", "tokenReview: true", 1), "needs cluster"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -84,6 +88,20 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, c.want)
 			}
 		})
+	}
+}
+
+// Service accounts that some target takes, be it by another name, are good.
+func TestAccountsThatActSomewhere(t *testing.T) {
+	for name, change := range map[string][2]string{
+		"prefix":    {"cluster: lab", "usernamePrefix: 'lab:'"},
+		"accounts":  {"    cluster: lab\ntargets:\n  - name: lab", "targets:\n  - name: lab\n    accounts: [lab]"},
+		"as itself": {"    cluster: lab\ntargets:\n  - name: lab", "targets:\n  - name: lab\n    impersonate: false"},
+		"direct":    {"    cluster: lab\ntargets:\n  - name: lab", "targets:\n  - name: lab\n    direct: {users: ['system:serviceaccount:a:b']}"},
+	} {
+		if _, err := Parse([]byte(strings.Replace(good, change[0], change[1], 1))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

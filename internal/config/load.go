@@ -40,18 +40,30 @@ func Parse(b []byte) (*Config, error) {
 	if err := dec.Decode(new(yaml.Node)); err == nil {
 		return nil, errors.New("there is a second document; put everything into one")
 	}
-	if err := c.Complete(); err != nil {
+	found, err := c.complete()
+	if err != nil {
 		return nil, err
+	}
+	if len(found) > 0 {
+		return nil, found.withLines(b)
 	}
 	return c, nil
 }
 
 // Complete fills in defaults and checks the whole.
 func (c *Config) Complete() error {
-	if err := fill(reflect.ValueOf(c).Elem()); err != nil {
+	found, err := c.complete()
+	if err != nil {
 		return err
 	}
-	return c.check()
+	return errors.Join(found...)
+}
+
+func (c *Config) complete() (problems, error) {
+	if err := fill(reflect.ValueOf(c).Elem()); err != nil {
+		return nil, err
+	}
+	return c.check(), nil
 }
 
 // fill gives every zero field its default tag's value, down the tree.

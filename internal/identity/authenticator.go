@@ -46,20 +46,15 @@ type verified struct {
 // New starts an Authenticator, which fetches its issuers' keys in the background until ctx ends or Close is called. It does
 // not wait for them: see Ready. An error is one of configuration, and names the issuer.
 func New(ctx context.Context, o Options) (*Authenticator, error) {
-	o = o.withDefaults()
-	if err := o.validate(); err != nil {
-		return nil, fmt.Errorf("configuring identity: %w", err)
+	if err := Check(o); err != nil {
+		return nil, err
 	}
+	o = o.withDefaults()
 	a := &Authenticator{
 		byURL:       map[string][]*issuer{},
 		verified:    newCache[verified](o.CacheEntries),
 		revocations: o.Revocations,
 		now:         o.Now,
-	}
-	for n := range o.Issuers {
-		if err := checkStatic(o.Issuers[n]); err != nil {
-			return nil, fmt.Errorf("configuring identity: issuer %s: %w", o.Issuers[n].Name, err)
-		}
 	}
 	ctx, a.stop = context.WithCancel(ctx)
 	for n := range o.Issuers {
@@ -69,6 +64,20 @@ func New(ctx context.Context, o Options) (*Authenticator, error) {
 		a.running.Go(func() { i.keys.run(ctx) })
 	}
 	return a, nil
+}
+
+// Check reports what is wrong with options, without asking any issuer.
+func Check(o Options) error {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return fmt.Errorf("configuring identity: %w", err)
+	}
+	for n := range o.Issuers {
+		if err := checkStatic(o.Issuers[n]); err != nil {
+			return fmt.Errorf("configuring identity: issuer %s: %w", o.Issuers[n].Name, err)
+		}
+	}
+	return nil
 }
 
 // checkStatic reads keys that are configured as such at once, so that a broken set is an error of configuration.

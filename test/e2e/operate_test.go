@@ -69,6 +69,9 @@ func TestMistakesAreSaid(t *testing.T) {
 		want string
 	}{
 		{"unknown key", []string{"config", "check", file("a.yaml", good+"lissten: x\n")}, 2, `line 4: unknown key "lissten"; did you mean "listen"?`},
+		{"accounts of no cluster", []string{"config", "check", file("c.yaml", strings.Replace(good, "{name: a,", "{name: a, kubernetes: true,", 1))}, 2, "line 1: issuers[0] (a).cluster: missing"},
+		{"at the start, too", []string{"serve", "--config", file("c.yaml", strings.Replace(good, "{name: a,", "{name: a, kubernetes: true,", 1))}, 2, "line 1: issuers[0] (a).cluster: missing"},
+		{"issuers that overlap", []string{"config", "check", file("d.yaml", strings.Replace(good, "[{name: a,", "[{name: b, url: 'https://j', audiences: [gatebook]}, {name: a,", 1))}, 2, "give each its own"},
 		{"no such file", []string{"serve", "--config", filepath.Join(dir, "none")}, 2, "no such file"},
 		{"good", []string{"config", "check", file("b.yaml", good)}, 0, "is good"},
 		{"policy", []string{"policy", "check", file("p/../x", "")}, 2, "reading the policy"},
