@@ -61,26 +61,51 @@ func TestDefaultPackAdvises(t *testing.T) {
 
 // A defence that is taken away is noticed: without any one rule that refuses or asks, some case fails.
 func TestEveryRefusalIsTested(t *testing.T) {
-	files := caseFiles(t)
-	full := defaultSet(t)
-	for _, r := range full.rules {
-		less := *full
-		var kept []*rule
-		for _, k := range full.rules {
-			if k.id != r.id {
-				kept = append(kept, k)
+	for _, r := range defaultSet(t).rules {
+		if missesNothing(t, func(k *rule) *rule {
+			if k.id == r.id {
+				return nil
 			}
-		}
-		less.rules = kept
-		if err := less.seal(); err != nil {
-			t.Fatal(err)
-		}
-		report, err := RunCases(&less, files)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if report.Failed() == 0 {
+			return k
+		}) {
 			t.Errorf("without rule %s every case still passes", r.id)
 		}
 	}
+}
+
+// A rule that opens nothing by itself is noticed when it does.
+func TestEveryGuardIsTested(t *testing.T) {
+	for _, r := range defaultSet(t).rules {
+		if r.guards && missesNothing(t, func(k *rule) *rule {
+			if k.id != r.id {
+				return k
+			}
+			opens := *k
+			opens.guards = false
+			return &opens
+		}) {
+			t.Errorf("without grants: false of rule %s every case still passes", r.id)
+		}
+	}
+}
+
+// missesNothing reports whether the default policy meets every case with its rules changed; nil leaves one out.
+func missesNothing(t *testing.T, change func(*rule) *rule) bool {
+	t.Helper()
+	s := defaultSet(t)
+	var rules []*rule
+	for _, r := range s.rules {
+		if r = change(r); r != nil {
+			rules = append(rules, r)
+		}
+	}
+	s.rules = rules
+	if err := s.seal(); err != nil {
+		t.Fatal(err)
+	}
+	report, err := RunCases(s, caseFiles(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report.Failed() == 0
 }
