@@ -267,7 +267,7 @@ func (g *gateway) openGate(context.Context) (err error) {
 func (g *gateway) openServer(ctx context.Context) error {
 	handlers, hosts, upstreams := map[string]protocol.Handler{}, map[string]string{}, map[string]*credential.Upstream{}
 	for _, t := range g.cfg.Targets {
-		u, err := newUpstream(t, g.cfg.Issuers)
+		u, err := newUpstream(t, g.cfg.Issuers, g.masks.Learn)
 		if err != nil {
 			return err
 		}

@@ -17,8 +17,9 @@ import (
 	"gatebook/internal/credential"
 )
 
-// newUpstream makes the far side of a target, which knows the service accounts of its own issuers.
-func newUpstream(t config.Target, issuers []config.Issuer) (*credential.Upstream, error) {
+// newUpstream makes the far side of a target, which knows the service accounts of its own issuers. Each secret of the
+// gateway's own that it uses is told to learn first: it must not come back in an answer, whoever left a copy of it where.
+func newUpstream(t config.Target, issuers []config.Issuer, learn func(secret []byte)) (*credential.Upstream, error) {
 	own := slices.Clone(t.Accounts)
 	for _, is := range issuers {
 		if is.Cluster == t.Name {
@@ -31,11 +32,13 @@ func newUpstream(t config.Target, issuers []config.Issuer) (*credential.Upstream
 	var err error
 	switch {
 	case t.Kubeconfig != "":
-		err = fromKubeconfig(&o, t.Kubeconfig, t.Context)
+		err = fromKubeconfig(&o, t.Kubeconfig, t.Context, learn)
 	case t.CertificateFile != "":
-		o.Secret = certificateFiles(t.CertificateFile, t.KeyFile)
+		o.Secret = certificateFiles(t.CertificateFile, t.KeyFile, learn)
 	default:
-		o.Secret = credential.Token(t.Token.Read)
+		read := learning(t.Token.Read, learn)
+		_, _ = read() // another target may hold a copy of it; what cannot be read yet is learned when it is used
+		o.Secret = credential.Token(read)
 	}
 	if err == nil && t.CAFile != "" {
 		o.CA, err = os.ReadFile(t.CAFile)
@@ -50,15 +53,35 @@ func newUpstream(t config.Target, issuers []config.Issuer) (*credential.Upstream
 	return u, nil
 }
 
-func certificateFiles(cert, key string) credential.Source {
+func certificateFiles(cert, key string, learn func([]byte)) credential.Source {
 	return credential.Certificate(func() (*tls.Certificate, error) {
-		c, err := tls.LoadX509KeyPair(cert, key)
+		certPEM, err := os.ReadFile(cert)
+		if err != nil {
+			return nil, err
+		}
+		keyPEM, err := os.ReadFile(key)
+		if err != nil {
+			return nil, err
+		}
+		learn(keyPEM)
+		c, err := tls.X509KeyPair(certPEM, keyPEM)
 		return &c, err
 	})
 }
 
+// learning is get, whose every token is learned before it is used.
+func learning(get func() (string, error), learn func([]byte)) func() (string, error) {
+	return func() (string, error) {
+		token, err := get()
+		if err == nil {
+			learn([]byte(token))
+		}
+		return token, err
+	}
+}
+
 // fromKubeconfig takes URL, CA and credential from a kubeconfig's context, as kubectl would.
-func fromKubeconfig(o *credential.Options, path, context string) error {
+func fromKubeconfig(o *credential.Options, path, context string, learn func([]byte)) error {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	if path != config.CurrentKubeconfig {
 		rules.ExplicitPath = path
@@ -82,10 +105,11 @@ func fromKubeconfig(o *credential.Options, path, context string) error {
 		if err != nil {
 			return fmt.Errorf("reading the kubeconfig's client certificate: %w", err)
 		}
+		learn(c.KeyData)
 		o.Secret = credential.Certificate(func() (*tls.Certificate, error) { return &pair, nil })
 		return nil
 	}
-	o.Secret = credential.Token(func() (string, error) { return tokenOf(c) })
+	o.Secret = credential.Token(learning(func() (string, error) { return tokenOf(c) }, learn))
 	return nil
 }
 
