@@ -37,8 +37,14 @@ type Operation struct {
 	Uninspectable []Uninspectable `json:"uninspectable,omitempty"`
 	// Fetched lists the late fields (see Late) that were read, or that cannot be: these are in Uninspectable, too.
 	Fetched []string `json:"fetched,omitempty"`
-	// Kubernetes is set where Target.Protocol is "kubernetes".
+	// Cause is the tool call behind it, as far as that was known when it was decided; nil where nothing was asked.
+	Cause *Cause `json:"cause,omitempty"`
+	// One of these is set, by Target.Protocol: kubernetes, model, git, postgres, web.
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
+	Model      *Model      `json:"model,omitempty"`
+	Git        *Git        `json:"git,omitempty"`
+	SQL        *SQL        `json:"sql,omitempty"`
+	Web        *Web        `json:"web,omitempty"`
 	// Exact is Kubernetes with nothing hidden, as the API server will read it: what policy decides on, so that nobody
 	// escapes a rule by having a word masked that the rule looks for. It is never recorded, shown or kept. Nil: the
 	// same as Kubernetes.
@@ -86,6 +92,8 @@ type Client struct {
 	InvokedAs string `json:"invokedAs,omitempty"`
 	// Reason is why the agent says it does this. The client's word.
 	Reason string `json:"reason,omitempty"`
+	// Trace is the W3C traceparent that the client sent. The client's word.
+	Trace string `json:"trace,omitempty"`
 }
 
 // Kubernetes describes one request to a Kubernetes API server, as the API server itself would read it.
@@ -151,4 +159,8 @@ type Outcome struct {
 	// Truncated says that the operation did not end by itself: a crash, a revocation, a lost client.
 	Truncated string        `json:"truncated,omitempty"`
 	Duration  time.Duration `json:"durationNs"`
+	// Rows counts the rows of a SQL statement that were delivered or, where none were, changed.
+	Rows int64 `json:"rows,omitempty"`
+	// Answer is what a model answered.
+	Answer *ModelAnswer `json:"answer,omitempty"`
 }

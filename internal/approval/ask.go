@@ -63,14 +63,7 @@ func askable(op *access.Operation, dec access.Decision) error {
 	case op.Digest.IsZero() || op.Principal.IsZero() || op.Target.Name == "" || dec.Policy.IsZero():
 		return errors.New("asking: the operation has no digest, principal, target or policy to bind to")
 	}
-	texts := []string{op.Command, op.Verb, op.Client.UserAgent, op.Client.Invocation, op.Client.InvokedAs, op.Client.Reason}
-	if k := op.Kubernetes; k != nil {
-		texts = append(texts, k.Namespace, k.Name, k.Path, k.ProxyPath, k.FieldManager)
-		if k.Exec != nil {
-			texts = append(append(texts, k.Exec.Container), k.Exec.Command...)
-		}
-	}
-	if slices.ContainsFunc(texts, func(s string) bool { return !utf8.ValidString(s) }) {
+	if slices.ContainsFunc(op.Texts(), func(s string) bool { return !utf8.ValidString(s) }) {
 		return errInexact
 	}
 	return nil

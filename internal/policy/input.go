@@ -33,12 +33,11 @@ func (s *schema) newInput(op *access.Operation) *input {
 		in.facts.Uninspectable = append(in.facts.Uninspectable, u.Field)
 		in.blindTo(u.Field, s.prefix(u.Field))
 	}
+	if detail := detailName(op.Target.Protocol); op.Detail() == nil && slices.ContainsFunc(variables(), func(v variable) bool { return v.name == detail }) {
+		in.blindTo(detail, []string{detail})
+	}
 	if op.Target.Protocol == protocolKubernetes {
-		if op.Kubernetes == nil {
-			in.blindTo("kubernetes", []string{"kubernetes"})
-		} else {
-			in.late = op.Late()
-		}
+		in.late = op.Late()
 	}
 	return in
 }
@@ -72,6 +71,14 @@ func (in *input) ResolveName(name string) (any, bool) {
 			return in.op.Exact, true
 		}
 		return in.op.Kubernetes, in.op.Kubernetes != nil
+	case "model":
+		return in.op.Model, in.op.Model != nil
+	case "git":
+		return in.op.Git, in.op.Git != nil
+	case "sql":
+		return in.op.SQL, in.op.SQL != nil
+	case "web":
+		return in.op.Web, in.op.Web != nil
 	}
 	return nil, false
 }

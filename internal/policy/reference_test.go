@@ -167,11 +167,17 @@ func writeType(t *testing.T, out *bytes.Buffer, docs map[string]string, st *stru
 		if f.child != nil {
 			typ = typeLink(f.child)
 		}
+		if f.each != nil {
+			typ = "list of " + typeLink(f.each)
+		}
 		fmt.Fprintf(out, "| `%s` | %s | %s |\n", name, typ, cell(docs[st.name+"."+name]))
 	}
 	for _, name := range st.order {
-		if c := st.fields[name].child; c != nil {
-			writeType(t, out, docs, c, done)
+		f := st.fields[name]
+		for _, c := range []*structType{f.child, f.each} {
+			if c != nil {
+				writeType(t, out, docs, c, done)
+			}
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"gatebook/internal/access"
 )
 
-// protocolKubernetes is the protocol whose rules see the variable kubernetes.
+// protocolKubernetes is the protocol whose operations have resources, and fields that are read late.
 const protocolKubernetes = "kubernetes"
 
 // Facts is what a rule sees of any operation, as the variable operation.
@@ -44,7 +44,19 @@ func variables() []variable {
 		{"client", "", reflect.TypeFor[access.Client]()},
 		{"operation", "", reflect.TypeFor[Facts]()},
 		{"kubernetes", protocolKubernetes, reflect.TypeFor[access.Kubernetes]()},
+		{"model", "model", reflect.TypeFor[access.Model]()},
+		{"git", "git", reflect.TypeFor[access.Git]()},
+		{"sql", "postgres", reflect.TypeFor[access.SQL]()},
+		{"web", "web", reflect.TypeFor[access.Web]()},
 	}
+}
+
+// detailName is the variable that holds what a protocol tells of its operations.
+func detailName(protocol string) string {
+	if protocol == "postgres" {
+		return "sql"
+	}
+	return protocol
 }
 
 // schema is the types of the variables, made from the Go structs: a field's name is its JSON tag's. It is the
@@ -67,6 +79,7 @@ type field struct {
 	name  string
 	typ   *types.Type
 	child *structType // the type of the field, where it is a struct
+	each  *structType // the type of its elements, where it is a list of structs
 	get   *types.FieldType
 }
 
@@ -116,6 +129,12 @@ func (s *schema) describe(f *field, owner reflect.Type, index int) error {
 			return err
 		}
 		f.typ, f.child = child.cel, child
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		child, err := s.add(t.Elem())
+		if err != nil {
+			return err
+		}
+		f.typ, f.each = types.NewListType(child.cel), child
 	default:
 		if f.typ = celType(t); f.typ == nil {
 			return fmt.Errorf("no CEL type for %s", t)

@@ -28,10 +28,18 @@ func (s *schema) NativeToValue(v any) ref.Val {
 		}
 		return types.Double(f)
 	}
-	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer {
+	switch t := reflect.TypeOf(v); {
+	case t == nil:
+	case t.Kind() == reflect.Pointer:
 		if st := s.goTypes[t.Elem()]; st != nil {
 			return &object{st: st, schema: s, v: v}
 		}
+	case t.Kind() == reflect.Slice && s.goTypes[t.Elem()] != nil:
+		return types.NewDynamicList(s, v)
+	case s.goTypes[t] != nil: // an element of such a list
+		p := reflect.New(t)
+		p.Elem().Set(reflect.ValueOf(v))
+		return &object{st: s.goTypes[t], schema: s, v: p.Interface()}
 	}
 	return s.adapter.NativeToValue(v)
 }

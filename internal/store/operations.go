@@ -112,22 +112,14 @@ func operationRow(r *access.Record) ([]any, error) {
 
 // describe says what op acts on, and moves its documents out of it.
 func describe(op *access.Operation) (namespace, resource, names string, docs any, err error) {
-	k := op.Kubernetes
-	if k == nil {
-		return "", "", op.Target.Name, nil, nil
-	}
-	bare := *k
-	bare.Object, bare.Stored = nil, nil
-	op.Kubernetes = &bare
-	resource = k.Resource
-	if k.Subresource != "" {
-		resource += "/" + k.Subresource
-	}
-	names = strings.Join([]string{op.Target.Name, k.Group, resource, k.Namespace, k.Name, k.Kind, k.Path, k.ProxyPath}, " ")
-	if k.Object != nil || k.Stored != nil {
+	namespace, resource, names = op.ActsOn()
+	if k := op.Kubernetes; k != nil && (k.Object != nil || k.Stored != nil) {
+		bare := *k
+		bare.Object, bare.Stored = nil, nil
+		op.Kubernetes = &bare
 		docs, err = optional(&documents{k.Object, k.Stored})
 	}
-	return k.Namespace, resource, names, docs, err
+	return namespace, resource, names, docs, err
 }
 
 func optional[T any](v *T) (any, error) {

@@ -1,0 +1,55 @@
+package access
+
+// Git describes one thing done to a git repository over HTTP: a fetch, one ref's update by a push, or an object of LFS.
+type Git struct {
+	// Repository is the path below the target, such as "team/app.git".
+	Repository string `json:"repository"`
+	// Service is upload-pack (read), receive-pack (push), lfs or dumb.
+	Service string `json:"service"`
+	// Change is, for a ref's update, create, update, force or delete. A force is an update that drops commits, or of
+	// which that cannot be excluded. Empty for everything else.
+	Change string `json:"change,omitempty"`
+	// Ref is the ref's full name, such as refs/heads/main; Old and New its object names, in hexadecimal. Old is empty for
+	// create and New for delete.
+	Ref string `json:"ref,omitempty"`
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
+	// Commits are those that the push brings for this ref, newest first, as far as its pack holds them.
+	Commits []Commit `json:"commits,omitempty"`
+	// Paths are the files that these commits change, sorted.
+	Paths []string `json:"paths,omitempty"`
+	// Options are the push options that the client sent.
+	Options []string `json:"options,omitempty"`
+	// Refs are the refs that a fetch asks for, by name where the protocol names them, else by object name.
+	Refs []string `json:"refs,omitempty"`
+	// Depth and Filter limit a fetch; 0 and empty: everything.
+	Depth  int64  `json:"depth,omitempty"`
+	Filter string `json:"filter,omitempty"`
+	// Objects are the object names of an LFS batch.
+	Objects []string `json:"objects,omitempty"`
+}
+
+// Commit is one commit of a push.
+type Commit struct {
+	ID        string   `json:"id"`
+	Parents   []string `json:"parents,omitempty"`
+	Author    string   `json:"author"`
+	Committer string   `json:"committer"`
+	Message   string   `json:"message"`
+}
+
+func (g *Git) summary() summary {
+	names := []string{g.Repository, g.Ref, g.Old, g.New}
+	for _, c := range g.Commits {
+		names = append(names, c.ID, c.Author, c.Message)
+	}
+	return summary{Resource: g.Service, Names: append(names, g.Paths...)}
+}
+
+func (g *Git) texts() []string {
+	out := append([]string{g.Repository, g.Ref, g.Filter}, g.Paths...)
+	for _, c := range g.Commits {
+		out = append(out, c.Author, c.Committer, c.Message)
+	}
+	return append(out, g.Options...)
+}
