@@ -17,6 +17,53 @@ type Source interface {
 	certificate(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
+// None is no credential, for an upstream that asks for none.
+func None() Source { return none{} }
+
+type none struct{}
+
+func (none) apply(*http.Request) error { return nil }
+
+func (none) certificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return &tls.Certificate{}, nil
+}
+
+// Header is a secret given by get, which is called for every request, in a header of that name, such as X-Api-Key.
+func Header(name string, get func() (string, error)) Source { return header{none{}, name, get} }
+
+type header struct {
+	none
+	name string
+	get  func() (string, error)
+}
+
+func (h header) apply(r *http.Request) error {
+	v, err := h.get()
+	if err != nil {
+		return err
+	}
+	r.Header.Set(h.name, v)
+	return nil
+}
+
+// Basic is user and password (RFC 7617), the password given by get, which is called for every request.
+func Basic(user string, get func() (string, error)) Source { return basic{none{}, user, get} }
+
+type basic struct {
+	none
+	user string
+	get  func() (string, error)
+}
+
+func (b basic) apply(r *http.Request) error {
+	v, err := b.get()
+	if err != nil {
+		return err
+	}
+	r.SetBasicAuth(b.user, v)
+	return nil
+}
+
 // Token is a bearer token given by get, which is called for every request.
 func Token(get func() (string, error)) Source { return token{get} }
 

@@ -31,13 +31,25 @@ type Revocations interface {
 	Check(p access.Principal, s access.SessionID) error
 }
 
-// Options join the gate to the rest. All fields are required except Log, Now and Metrics.
+// Attribution links operations to the tool calls behind them. Its methods do not block.
+type Attribution interface {
+	// Attribute says which tool call is behind op, as far as that is known now; nil where nothing can be said of op.
+	Attribute(op *access.Operation) *access.Cause
+	// Asked tells of a call to a model that is permitted; what op.Model.Results names has come back from the agent.
+	Asked(op *access.Operation)
+	// Emitted tells that op's answer held a tool call, whose last byte is about to be delivered.
+	Emitted(op *access.Operation, call access.ToolCall)
+}
+
+// Options join the gate to the rest. All fields are required except Attribution, Log, Now and Metrics.
 type Options struct {
 	// Policy gives the policy in force; it may answer differently from call to call.
 	Policy      func() Policy
 	Approvals   Approvals
 	Revocations Revocations
 	Recorder    *recording.Recorder
+	// Attribution is nil where there is none: then no operation has a cause.
+	Attribution Attribution
 	Metrics     *Metrics
 	Log         *slog.Logger
 	Now         func() time.Time
@@ -93,6 +105,9 @@ type Request struct {
 // again. The permit's context ends with ctx.
 func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 	op := r.Operation
+	if g.o.Attribution != nil && op.Cause == nil {
+		op.Cause = g.o.Attribution.Attribute(op)
+	}
 	if g.draining.Load() {
 		return g.refuse(op, access.Decision{}, access.Refuse(access.CodeDraining, nil, "the gateway is shutting down; send the request again"))
 	}
@@ -117,7 +132,10 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 		return give(g.refuse(op, d, notRecorded(err)))
 	}
 	g.o.Metrics.admitted(op, d)
-	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics}}, nil
+	if g.o.Attribution != nil && op.Model != nil {
+		g.o.Attribution.Asked(op)
+	}
+	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics, attribution: g.o.Attribution}}, nil
 }
 
 // Lookup permits a read that the gateway itself makes for parent: to show a diff, to decide on what is stored, to

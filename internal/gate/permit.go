@@ -21,6 +21,8 @@ type permit struct {
 	release  func()
 	metrics  *Metrics
 	ended    atomic.Bool
+	// attribution is told of the tool calls in the answer; nil: nobody is.
+	attribution Attribution
 	// asGateway says that LookupAsGateway gave it.
 	asGateway bool
 }
@@ -51,6 +53,14 @@ func (p Permit) Record(s recording.Stream, d recording.Direction, b []byte) erro
 		return notRecorded(err)
 	}
 	return nil
+}
+
+// Emitted tells of a tool call in a model's answer, before its last byte is delivered: what it causes can only come
+// after that.
+func (p Permit) Emitted(call access.ToolCall) {
+	if p.attribution != nil {
+		p.attribution.Emitted(p.op, call)
+	}
 }
 
 // Resize records a terminal's new size.

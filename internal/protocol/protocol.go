@@ -3,6 +3,8 @@
 package protocol
 
 import (
+	"context"
+	"net"
 	"net/http"
 
 	"gatebook/internal/access"
@@ -14,6 +16,8 @@ type Caller struct {
 	Session   access.SessionID
 	// Address is the client's host:port as the gateway saw it.
 	Address string
+	// Trace is the W3C traceparent that came with the credential or in the request's header. The client's word.
+	Trace string
 }
 
 // Handler serves one target of a protocol that rides on HTTP. It is safe for concurrent use.
@@ -23,4 +27,26 @@ type Handler interface {
 	Serve(w http.ResponseWriter, r *http.Request, by Caller)
 	// Refuse answers, in the protocol's own words, a request that was refused before it reached Serve.
 	Refuse(w http.ResponseWriter, r *http.Request, why *access.Refusal)
+}
+
+// Carrier is a Handler whose clients show their token elsewhere than in a bearer Authorization header.
+type Carrier interface {
+	// Token gives the token and takes it off the request, so that nothing of it is forwarded. Empty: there is none, or
+	// more than one that differ.
+	Token(r *http.Request) string
+}
+
+// Door lets in the clients of a protocol that does not ride on HTTP.
+type Door struct {
+	// Authenticate turns a token, as it came, into a caller, or gives an *access.Refusal. The caller's address is left
+	// to the protocol.
+	Authenticate func(ctx context.Context, token string) (Caller, error)
+	// Watch cuts ctx, with an *access.Refusal as its cause, when the token is taken back, until ctx ends.
+	Watch func(ctx context.Context, token string, cut context.CancelCauseFunc)
+}
+
+// ConnHandler serves the connections of a protocol that does not ride on HTTP. It is safe for concurrent use.
+type ConnHandler interface {
+	// ServeConn speaks with one client until either leaves or ctx ends, and then closes conn.
+	ServeConn(ctx context.Context, conn net.Conn, d Door)
 }

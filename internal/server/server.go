@@ -56,6 +56,9 @@ type Server struct {
 	live sync.WaitGroup
 	ctx  context.Context
 	cut  context.CancelCauseFunc
+	// accepting ends when a shutdown begins.
+	accepting context.Context
+	refuse    context.CancelFunc
 }
 
 // New makes a server. It listens to nothing yet.
@@ -65,6 +68,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o}
 	s.ctx, s.cut = context.WithCancelCause(context.Background())
+	s.accepting, s.refuse = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s,
 		TLSConfig:         o.TLS,
@@ -92,6 +96,7 @@ const last = 5 * time.Second
 
 // Shutdown stops accepting, waits for what runs until ctx ends, and then cuts it. Upgraded streams count as running.
 func (s *Server) Shutdown(ctx context.Context) {
+	s.refuse()
 	idle := make(chan struct{})
 	go func() {
 		defer close(idle)
@@ -128,8 +133,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notFound(w, err)
 		return
 	}
-	token := bearer(r)
-	p, err := s.o.Authenticate(r.Context(), token)
+	raw := bearer
+	if c, ok := h.(protocol.Carrier); ok {
+		raw = c.Token
+	}
+	token := raw(r)
+	by, err := s.authenticate(r.Context(), token)
 	if err != nil {
 		var why *access.Refusal
 		if !errors.As(err, &why) {
@@ -139,12 +148,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Refuse(w, r, why)
 		return
 	}
-	r.Header.Del("Authorization")
+	if by.Address = r.RemoteAddr; by.Trace == "" {
+		by.Trace = traceHeader(r)
+	}
 	ctx, cut := context.WithCancelCause(r.Context())
 	defer cut(nil)
 	timer := time.AfterFunc(recheck, func() { s.recheck(ctx, token, cut) })
 	defer timer.Stop()
-	h.Serve(w, r.WithContext(ctx), protocol.Caller{Principal: p, Session: s.o.Session(p), Address: r.RemoteAddr})
+	h.Serve(w, r.WithContext(ctx), by)
+}
+
+// traceMark parts a token from the traceparent that a client appends to it. It is in no token's alphabet (RFC 7515).
+const traceMark = "~"
+
+// authenticate verifies a token as it came, with or without a trace behind it.
+func (s *Server) authenticate(ctx context.Context, raw string) (protocol.Caller, error) {
+	token, trace, _ := strings.Cut(raw, traceMark)
+	p, err := s.o.Authenticate(ctx, token)
+	if err != nil {
+		return protocol.Caller{}, err
+	}
+	return protocol.Caller{Principal: p, Session: s.o.Session(p), Trace: trace}, nil
+}
+
+// traceHeader is the request's traceparent (W3C Trace Context, section 3.2), where there is just one.
+func traceHeader(r *http.Request) string {
+	if v := r.Header["Traceparent"]; len(v) == 1 {
+		return v[0]
+	}
+	return ""
 }
 
 // recheck is how often a token is asked about again while a request under it goes on.
@@ -152,7 +184,8 @@ const recheck = 10 * time.Second
 
 // recheck cuts a long request whose token was taken back since, be it by its issuer: a deleted pod's streams end as its
 // token does. That an issuer cannot be asked just now cuts nothing that runs.
-func (s *Server) recheck(ctx context.Context, token string, cut context.CancelCauseFunc) {
+func (s *Server) recheck(ctx context.Context, raw string, cut context.CancelCauseFunc) {
+	token, _, _ := strings.Cut(raw, traceMark)
 	t := time.NewTicker(recheck)
 	defer t.Stop()
 	for {
@@ -203,9 +236,10 @@ func (s *Server) route(r *http.Request) (protocol.Handler, error) {
 	return h, nil
 }
 
-// bearer gives the request's token; RFC 6750, section 2.1. Two Authorization headers are none.
+// bearer takes the request's token off it; RFC 6750, section 2.1. Two Authorization headers are none.
 func bearer(r *http.Request) string {
 	v := r.Header["Authorization"]
+	r.Header.Del("Authorization")
 	if len(v) != 1 {
 		return ""
 	}

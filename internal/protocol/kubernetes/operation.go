@@ -45,7 +45,7 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 	now := h.o.Now()
 	x := &exchange{h: h, r: r, k: k, body: &body{}, scope: h.o.Masks.Scope(by.Session), op: &access.Operation{
 		ID: access.OperationID(access.NewID(now)), Session: by.Session, Time: now, Principal: by.Principal, Target: h.o.Target,
-		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Invocation: r.Header.Get("Kubectl-Session")},
+		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Invocation: r.Header.Get("Kubectl-Session"), Trace: by.Trace},
 		Verb:   k.Verb, Kubernetes: &k.Kubernetes,
 	}}
 	x.op.Client.InvokedAs = x.hidden(r.Header.Get("Kubectl-Command"))
