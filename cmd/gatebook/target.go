@@ -26,8 +26,10 @@ func newUpstream(t config.Target, issuers []config.Issuer, learn func(secret []b
 			own = append(own, is.Name)
 		}
 	}
+	cluster := t.Protocol == "kubernetes"
 	o := credential.Options{URL: t.URL, ServerName: t.ServerName,
-		Impersonate: func(p access.Principal) bool { return *t.Impersonate && !t.Direct.Has(p.Name, p.Groups) },
+		Insecure:    !cluster, // where the operator writes http, such as for a service in the same cluster
+		Impersonate: func(p access.Principal) bool { return cluster && *t.Impersonate && !t.Direct.Has(p.Name, p.Groups) },
 		Own:         func(p access.Principal) bool { return slices.Contains(own, p.Issuer) }}
 	var err error
 	switch {
@@ -35,10 +37,10 @@ func newUpstream(t config.Target, issuers []config.Issuer, learn func(secret []b
 		err = fromKubeconfig(&o, t.Kubeconfig, t.Context, learn)
 	case t.CertificateFile != "":
 		o.Secret = certificateFiles(t.CertificateFile, t.KeyFile, learn)
+	case t.Token == config.Secret{}:
+		o.Secret = credential.None()
 	default:
-		read := learning(t.Token.Read, learn)
-		_, _ = read() // another target may hold a copy of it; what cannot be read yet is learned when it is used
-		o.Secret = credential.Token(read)
+		o.Secret = shown(t, learn)
 	}
 	if err == nil && t.CAFile != "" {
 		o.CA, err = os.ReadFile(t.CAFile)
@@ -51,6 +53,19 @@ func newUpstream(t config.Target, issuers []config.Issuer, learn func(secret []b
 		return nil, usageError{fmt.Errorf("target %s: %w", t.Name, err)}
 	}
 	return u, nil
+}
+
+// shown is the target's token, as its upstream wants to see it.
+func shown(t config.Target, learn func([]byte)) credential.Source {
+	read := learning(t.Token.Read, learn)
+	_, _ = read() // another target may hold a copy of it; what cannot be read yet is learned when it is used
+	switch {
+	case t.Header != "":
+		return credential.Header(t.Header, read)
+	case t.User != "":
+		return credential.Basic(t.User, read)
+	}
+	return credential.Token(read)
 }
 
 func certificateFiles(cert, key string, learn func([]byte)) credential.Source {

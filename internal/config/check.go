@@ -141,8 +141,11 @@ func (c *Config) checkTargets(p *problems) {
 			}
 			hosts[h] = true
 		}
-		if t.Protocol != "kubernetes" {
-			p.add("%s.protocol: %q is not known; known: kubernetes", at, t.Protocol)
+		if !slices.Contains(protocols, t.Protocol) {
+			p.add("%s.protocol: %q is not known; known: %s", at, t.Protocol, strings.Join(protocols, ", "))
+		}
+		if t.Protocol == "postgres" && c.ListenPostgres == "" {
+			p.add("%s: set listenPostgres, the address for its clients", at)
 		}
 		for _, a := range t.Accounts {
 			if !slices.ContainsFunc(c.Issuers, func(is Issuer) bool { return is.Name == a && is.Kubernetes }) {
@@ -152,6 +155,9 @@ func (c *Config) checkTargets(p *problems) {
 		t.checkUpstream(at, p)
 	}
 }
+
+// protocols that a target can speak.
+var protocols = []string{"kubernetes", "model", "git", "postgres", "web"}
 
 func (t Target) checkUpstream(at string, p *problems) {
 	own := 0
@@ -166,8 +172,21 @@ func (t Target) checkUpstream(at string, p *problems) {
 	case t.Kubeconfig != "":
 	case t.URL == "":
 		p.add("%s.url: missing; or name a kubeconfig", at)
+	case own == 0 && (t.Protocol == "git" || t.Protocol == "web"): // what is public needs none
 	case own != 1:
 		p.add("%s: set one credential: token, or certificateFile with keyFile", at)
+	}
+	switch {
+	case t.Protocol != "kubernetes" && (t.Kubeconfig != "" || t.Context != "" || len(t.Accounts) > 0 || len(t.Direct.Groups)+len(t.Direct.Users) > 0):
+		p.add("%s: kubeconfig, context, accounts and direct are for kubernetes only", at)
+	case t.Header != "" && (t.User != "" || t.Protocol == "kubernetes" || t.Protocol == "postgres"):
+		p.add("%s.header: not with user, and not for %s", at, t.Protocol)
+	case t.User != "" && t.Protocol != "git" && t.Protocol != "web" && t.Protocol != "postgres":
+		p.add("%s.user: only for git, web and postgres", at)
+	case t.Protocol == "postgres" && t.User == "":
+		p.add("%s.user: missing; it is the role that the gateway logs in with", at)
+	case (t.Header != "" || t.User != "") && t.Token == Secret{}:
+		p.add("%s.token: missing; header and user say how it is shown", at)
 	}
 	if (t.CertificateFile == "") != (t.KeyFile == "") {
 		p.add("%s: set both certificateFile and keyFile", at)

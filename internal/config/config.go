@@ -17,6 +17,8 @@ type Config struct {
 	Admin string `yaml:"admin" default:"127.0.0.1:9090"`
 	// Folder for the journal, the index, the ledger and generated keys. One process only.
 	Data string `yaml:"data" default:"/var/lib/gatebook"`
+	// Address for clients of PostgreSQL targets, as host:port. TLS only. Empty: none.
+	ListenPostgres string `yaml:"listenPostgres"`
 	// The gateway's own certificate.
 	TLS TLS `yaml:"tls"`
 	// Who is believed, and how their tokens become principals. At least one, unless embeddedIssuer is on.
@@ -110,9 +112,9 @@ type User struct {
 
 // Target is one upstream.
 type Target struct {
-	// Name in URLs (/k/NAME), policy and records: lower-case letters, digits and dashes.
+	// Name in URLs (/t/NAME), policy and records: lower-case letters, digits and dashes.
 	Name string `yaml:"name"`
-	// The protocol spoken: kubernetes.
+	// The protocol spoken: kubernetes, model (a language model's API), git (over HTTP), postgres, or web (any HTTP service).
 	Protocol string `yaml:"protocol" default:"kubernetes"`
 	// Host names that clients may also use to reach this target at the root of the URL.
 	Hosts []string `yaml:"hosts"`
@@ -130,9 +132,14 @@ type Target struct {
 	// The gateway's own credential: a bearer token, or a client certificate with its key. Files are read again
 	// for each use.
 	Token           Secret `yaml:"token"`
+	// Header that the token is put in, such as X-Api-Key. Default: Authorization, as a bearer token. Not for kubernetes
+	// and postgres.
+	Header string `yaml:"header"`
+	// User name that goes with the token, which is then a password: HTTP Basic for git and web, the role for postgres.
+	User string `yaml:"user"`
 	CertificateFile string `yaml:"certificateFile"`
 	KeyFile         string `yaml:"keyFile"`
-	// Act as the agent by Kubernetes impersonation, so that the cluster's own RBAC still applies to it. Switched
+	// Kubernetes only: act as the agent by impersonation, so that the cluster's own RBAC still applies to it. Switched
 	// off, every request has the rights of the gateway's credential, and only policy limits it.
 	Impersonate *bool `yaml:"impersonate" default:"true"`
 	// Names of Kubernetes issuers whose service accounts are this cluster's own, beside the issuers whose cluster is this
