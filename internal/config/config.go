@@ -131,12 +131,12 @@ type Target struct {
 	Context    string `yaml:"context"`
 	// The gateway's own credential: a bearer token, or a client certificate with its key. Files are read again
 	// for each use.
-	Token           Secret `yaml:"token"`
+	Token Secret `yaml:"token"`
 	// Header that the token is put in, such as X-Api-Key. Default: Authorization, as a bearer token. Not for kubernetes
 	// and postgres.
 	Header string `yaml:"header"`
 	// User name that goes with the token, which is then a password: HTTP Basic for git and web, the role for postgres.
-	User string `yaml:"user"`
+	User            string `yaml:"user"`
 	CertificateFile string `yaml:"certificateFile"`
 	KeyFile         string `yaml:"keyFile"`
 	// Kubernetes only: act as the agent by impersonation, so that the cluster's own RBAC still applies to it. Switched
