@@ -210,7 +210,8 @@ func (g *gateway) openDesk(ctx context.Context) error {
 	g.revocations = identity.NewRevocations(time.Now, rows...)
 	g.sessions = &gate.Sessions{Idle: g.cfg.Sessions.Idle, Now: time.Now}
 	o := approval.Options{
-		Store: g.store, Log: g.log, Notify: g.note,
+		Store: g.store, Log: g.log, Record: g.note, Notify: g.alert,
+		MayEnd:        func(p access.Principal, _ access.Approval) bool { return g.may(p, api.Approver) || g.may(p, api.Admin) },
 		MayApprove:    func(p access.Principal, _ access.Approval) bool { return g.may(p, api.Approver) },
 		MayBreakGlass: func(p access.Principal, _ access.Approval) bool { return g.may(p, api.BreakGlass) },
 	}
@@ -239,20 +240,22 @@ func (g *gateway) openDesk(ctx context.Context) error {
 	return nil
 }
 
-// note records what happened to an approval.
-func (g *gateway) note(e approval.Event) {
+// note records what is about to happen to an approval.
+func (g *gateway) note(e approval.Event) error {
+	return g.recorder.Note(string(e.Approval.Operation.Session), "approval."+string(e.Kind), e)
+}
+
+// alert tells the log of what operators should see at once.
+func (g *gateway) alert(e approval.Event) {
 	if e.Kind == approval.BreakGlass {
 		g.log.Warn("break glass", "approval", e.Approval.ID, "by", e.Answer.Approver.Name, "reason", e.Answer.Reason)
-	}
-	if err := g.recorder.Note(string(e.Approval.Operation.Session), "approval."+string(e.Kind), e); err != nil {
-		g.log.Error("an approval's change could not be recorded", "approval", e.Approval.ID, "kind", e.Kind, "error", err)
 	}
 }
 
 // may says who has which role.
 func (g *gateway) may(p access.Principal, r api.Role) bool {
 	m := map[api.Role]config.Members{api.Approver: g.cfg.Roles.Approvers, api.Auditor: g.cfg.Roles.Auditors,
-		api.Admin: g.cfg.Roles.Admins, api.BreakGlass: g.cfg.Roles.BreakGlass}[r]
+		api.Admin: g.cfg.Roles.Admins, api.BreakGlass: g.cfg.Roles.BreakGlass, api.Restorer: g.cfg.Roles.Restorers}[r]
 	return m.Has(p.Name, p.Groups)
 }
 
@@ -325,7 +328,7 @@ func (g *gateway) own() http.Handler {
 			return g.revocations.Register(p, "", cancel)
 		},
 		May: g.may, Index: g.store, Desk: g.desk, Note: g.recorder.Note,
-		Revoke: g.revoke, Explain: func(op *access.Operation) any { return g.policy.current().Explain(op) }, Log: g.log,
+		Revoke: g.revoke, Restore: g.restore, Explain: func(r *access.Record) any { return g.policy.current().ExplainRecorded(r) }, Log: g.log,
 		Book: api.Book{Archive: g.archive, Ledger: os.DirFS(g.folder("ledger")), Frames: g.recorder.Frames},
 	}
 	for _, t := range g.cfg.Targets {
@@ -345,6 +348,15 @@ func (g *gateway) revoke(ctx context.Context, r access.Revocation) error {
 		return err
 	}
 	g.revocations.Add(r)
+	return nil
+}
+
+// restore forgets a revocation, and then takes it out of force.
+func (g *gateway) restore(ctx context.Context, id string) error {
+	if _, err := g.store.DeleteRevocation(ctx, id); err != nil {
+		return err
+	}
+	g.revocations.Remove(id)
 	return nil
 }
 

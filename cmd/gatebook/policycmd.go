@@ -122,6 +122,7 @@ func printCases(w io.Writer, r policy.Report) error {
 // policyExplain explains a recorded operation by the gateway's policy, or by a draft.
 func policyExplain() *cobra.Command {
 	var c connection
+	var o output
 	var dir string
 	cmd := c.verb(&cobra.Command{Use: "explain OPERATION", Short: "Say why a recorded operation is decided as it is, rule by rule", Args: cobra.ExactArgs(1)},
 		func(cmd *cobra.Command, args []string, x *client.Client) error {
@@ -144,17 +145,21 @@ func policyExplain() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				e = set.Explain(&r.Operation)
+				e = set.ExplainRecorded(&r)
 			}
-			printExplanation(cmd.OutOrStdout(), e)
-			return nil
+			return o.print(cmd.OutOrStdout(), e, func(w io.Writer) error { printExplanation(w, e); return nil })
 		})
+	o.flag(cmd)
 	cmd.Flags().StringVar(&dir, "policy", "", "explain by the draft in this folder instead of the policy in force")
 	return cmd
 }
 
 func printExplanation(w io.Writer, e policy.Explanation) {
 	fmt.Fprintf(w, "%s, risk %s: %s\n", e.Decision.Effect, e.Decision.Risk, inert(e.Decision.Reason))
+	masked := false
+	if then := e.Recorded; then != nil && (then.Effect != e.Decision.Effect || then.Risk != e.Decision.Risk || then.Reason != e.Decision.Reason) {
+		fmt.Fprintf(w, "decided then: %s, risk %s: %s (policy %s)\n", then.Effect, then.Risk, inert(then.Reason), then.Policy)
+	}
 	for _, n := range e.Needs {
 		fmt.Fprintf(w, "not known here: %s\n", n)
 	}
@@ -165,7 +170,14 @@ func printExplanation(w io.Writer, e policy.Explanation) {
 		}
 		fmt.Fprintf(w, "%s %-8s %-32s %-8s %s:%d  %s\n", mark, r.Effect, r.ID, r.Outcome, r.File, r.Line, inert(r.Why))
 		for _, f := range r.Facts {
-			fmt.Fprintf(w, "      line %d: %s = %s\n", f.Line, inert(f.Part), inert(f.Value))
+			mark := ""
+			if f.Masked {
+				mark, masked = "  (masked)", true
+			}
+			fmt.Fprintf(w, "      line %d: %s = %s%s\n", f.Line, inert(f.Part), inert(f.Value), mark)
 		}
+	}
+	if masked {
+		fmt.Fprintln(w, "(masked): a secret's placeholder. Policy judges what is recorded, then as now; it never sees the value.")
 	}
 }

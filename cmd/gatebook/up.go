@@ -95,7 +95,7 @@ func (o upOptions) config(ctx context.Context) (*config.Config, error) {
 		Listen: o.listen, Admin: o.admin, URL: o.url, Data: o.data, Policy: o.policy,
 		TLS:            config.TLS{Names: o.names},
 		EmbeddedIssuer: config.EmbeddedIssuer{Enabled: true},
-		Roles:          config.Roles{Approvers: everything, Auditors: everything, Admins: everything, BreakGlass: everything},
+		Roles:          config.Roles{Approvers: everything, Auditors: everything, Admins: everything, BreakGlass: everything, Restorers: everything},
 		Targets:        []config.Target{target},
 	}
 	if err := cfg.Complete(); err != nil {

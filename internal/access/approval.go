@@ -11,6 +11,7 @@ const (
 	ApprovalUsed    ApprovalState = "used"
 	ApprovalDenied  ApprovalState = "denied"
 	ApprovalExpired ApprovalState = "expired"
+	ApprovalEnded   ApprovalState = "ended" // granted, and taken back by a person; the last of its answers, a no, says by whom
 )
 
 // Scope is how far an approver's yes reaches. Each covers the same digest, principal, target and policy only.

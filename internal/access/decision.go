@@ -95,6 +95,9 @@ const (
 	MaskKnown = "known"
 )
 
+// PlaceholderPrefix begins what stands in the place of a masked value where that is text.
+const PlaceholderPrefix = "gbm-"
+
 // RuleHit is one rule that was met.
 type RuleHit struct {
 	ID     string `json:"id"`

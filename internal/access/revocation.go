@@ -31,3 +31,11 @@ func (r Revocation) Covers(p Principal, session SessionID, now time.Time) bool {
 	}
 	return false
 }
+
+// Restoration takes a revocation back.
+type Restoration struct {
+	Revocation Revocation `json:"revocation"`
+	Reason     string     `json:"reason"`
+	By         string     `json:"by"` // a Principal.Key
+	Time       time.Time  `json:"time"`
+}

@@ -1,8 +1,7 @@
 // Package api is Gatebook's own API, JSON over HTTP below /gatebook/v1/. It guarantees that every request carries a
 // bearer token of its own (there is no cookie, so nothing that a browser sends by itself can approve anything), that
-// each route names the role it needs, and that reading a recording and revoking are recorded before they have any
-// effect. An answer is kept with its approval before it has one, and noted in the recording right after; the operation
-// that it lets run carries it in its own record, which is there before anything goes upstream.
+// each route names the role it needs, and that reading a recording, answering, revoking and taking either back are
+// recorded before they have any effect.
 package api
 
 import (
@@ -31,6 +30,7 @@ const (
 	Auditor    Role = "auditor"
 	Admin      Role = "admin"
 	BreakGlass Role = "break-glass"
+	Restorer   Role = "restorer" // takes back revocations
 )
 
 // Index finds operations, sessions and revocations.
@@ -46,6 +46,7 @@ type Desk interface {
 	Get(ctx context.Context, id access.ApprovalID) (access.Approval, error)
 	List(ctx context.Context, f access.ApprovalFilter) ([]access.Approval, error)
 	Answer(ctx context.Context, id access.ApprovalID, a access.Answer) (access.Approval, error)
+	End(ctx context.Context, id access.ApprovalID, who access.Principal, reason string) (access.Approval, error)
 }
 
 // Options join the API to the rest. All are required except Log, Now, Register and Explain.
@@ -64,8 +65,10 @@ type Options struct {
 	Note func(session, kind string, v any) error
 	// Revoke keeps a revocation and puts it in force.
 	Revoke func(ctx context.Context, r access.Revocation) error
-	// Explain says why policy decides op as it does.
-	Explain func(op *access.Operation) any
+	// Restore forgets a revocation, and takes it out of force.
+	Restore func(ctx context.Context, id string) error
+	// Explain says why policy decides what is recorded as it does.
+	Explain func(r *access.Record) any
 	Book    Book
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -110,8 +113,10 @@ func (a *API) routes() map[string]handler {
 		"GET approvals":               {a.approvals, nil},
 		"GET approvals/{id}":          {a.approval, nil},
 		"POST approvals/{id}/answer":  {a.answer, nil},
-		"GET revocations":             {a.revocations, []Role{Admin, Auditor}},
+		"POST approvals/{id}/end":     {a.end, nil},
+		"GET revocations":             {a.revocations, []Role{Admin, Auditor, Restorer}},
 		"POST revocations":            {a.revoke, []Role{Admin}},
+		"POST revocations/{id}/undo":  {a.undo, []Role{Restorer}},
 		"GET archive":                 {a.archiveList, []Role{Auditor}},
 		"GET archive/{name...}":       {a.archiveFile, []Role{Auditor}},
 		"GET ledger/{name...}":        {a.ledgerFile, []Role{Auditor}},

@@ -25,8 +25,10 @@ var who = map[string][]string{
 	"GET approvals":               callers(), // each sees their own: TestApprovals
 	"GET approvals/{id}":          callers(),
 	"POST approvals/{id}/answer":  callers(),
-	"GET revocations":             {"admin", "auditor"},
+	"POST approvals/{id}/end":     callers(),
+	"GET revocations":             {"admin", "auditor", "restorer"},
 	"POST revocations":            {"admin"},
+	"POST revocations/{id}/undo":  {"restorer"},
 	"GET archive":                 {"auditor"},
 	"GET archive/{name...}":       {"auditor"},
 	"GET ledger/{name...}":        {"auditor"},
@@ -54,6 +56,8 @@ func (w *world) path(route string, op access.Operation, id access.ApprovalID) (m
 		path = "archive/" + file
 	case strings.HasPrefix(path, "ledger/"):
 		path = "ledger/checkpoint"
+	case strings.HasPrefix(path, "revocations/"):
+		path, body = strings.Replace(path, "{id}", w.revocation(people["other"].Key()), 1), `{"reason":"a mistake"}`
 	case path == "revocations":
 		body = `{"subject":"cluster|x","reason":"gone"}`
 	}
@@ -120,12 +124,12 @@ func TestNotRecordedIsNotDone(t *testing.T) {
 	w.deaf = errDeaf
 	for route := range who {
 		_, reads := readings[route]
-		if !reads && route != "POST revocations" {
+		name, changes := map[string]string{"POST revocations": "admin", "POST revocations/{id}/undo": "restorer", "POST approvals/{id}/answer": "approver"}[route]
+		switch {
+		case reads:
+			name = "auditor"
+		case !changes:
 			continue
-		}
-		name := "auditor"
-		if !reads {
-			name = "admin"
 		}
 		method, path, body := w.path(route, op, id)
 		code, answer := w.call(name, method, path, body)
@@ -133,8 +137,11 @@ func TestNotRecordedIsNotDone(t *testing.T) {
 			t.Errorf("%s: %d %s", route, code, answer)
 		}
 	}
-	if len(w.revoked) > 0 {
-		t.Error("revoked without a record")
+	if len(w.revoked) > 0 || len(w.restored) > 0 {
+		t.Error("revoked, or restored, without a record")
+	}
+	if a, err := w.desk.Get(t.Context(), id); err != nil || a.State != access.ApprovalPending {
+		t.Errorf("answered without a record: %s %v", a.State, err)
 	}
 }
 
@@ -248,6 +255,14 @@ func TestAskedWrongly(t *testing.T) {
 		{"admin", "POST", "revocations", `{"subject":"cluster|","reason":"x"}`, 400},
 		{"admin", "POST", "revocations", `{"session":"../x","reason":"x"}`, 400},
 		{"admin", "POST", "revocations", `{"subject":"cluster|x","reason":"x","until":"2001-01-01T00:00:00Z"}`, 400},
+		{"admin", "POST", "approvals/" + string(id) + "/end", `{}`, 404},
+		{"approver", "POST", "approvals/" + string(id) + "/end", `{}`, 400},
+		{"approver", "POST", "approvals/" + string(id) + "/end", `{"reason":"x"}`, 409},
+		{"approver", "POST", "approvals/" + string(id) + "/end", `{"reason":"x","by":"y"}`, 400},
+		{"agent", "POST", "approvals/" + string(id) + "/end", `{"reason":"x"}`, 403},
+		{"restorer", "POST", "revocations/none/undo", `{"reason":"x"}`, 404},
+		{"restorer", "POST", "revocations/" + w.revocation("cluster|x") + "/undo", `{"reason":" "}`, 400},
+		{"restorer", "POST", "revocations/" + w.revocation(people["restorer"].Key()) + "/undo", `{"reason":"mine"}`, 403},
 	} {
 		code, answer := w.call(c.who, c.method, c.path, c.body)
 		var e client.Error
@@ -255,8 +270,8 @@ func TestAskedWrongly(t *testing.T) {
 			t.Errorf("%s %s %.80s: %d %.300s, want %d", c.method, c.path, c.body, code, answer, c.code)
 		}
 	}
-	if len(w.revoked) > 0 {
-		t.Errorf("revoked: %v", w.revoked)
+	if len(w.revoked) > 0 || len(w.restored) > 0 {
+		t.Errorf("revoked: %v, restored: %v", w.revoked, w.restored)
 	}
 }
 
@@ -277,5 +292,43 @@ func TestRevoke(t *testing.T) {
 	var e *client.Error
 	if !errors.As(err, &e) || e.Status != http.StatusForbidden || e.Code != access.CodeDenied {
 		t.Errorf("%v", err)
+	}
+}
+
+// A revocation is taken back on record, once.
+func TestRestore(t *testing.T) {
+	w := open(t)
+	id := w.revocation(people["other"].Key())
+	got, err := w.client("restorer").Restore(t.Context(), id, "the wrong one")
+	if err != nil || got.Revocation.ID != id || got.By != people["restorer"].Key() || got.Reason != "the wrong one" || got.Time.IsZero() {
+		t.Errorf("%+v %v", got, err)
+	}
+	if notes := w.take(); len(notes) != 1 || !strings.HasPrefix(notes[0], " revocation.undone ") || !strings.Contains(notes[0], id) || !strings.Contains(notes[0], got.By) {
+		t.Errorf("noted as %q", notes)
+	}
+	if !slices.Equal(w.restored, []string{id}) {
+		t.Errorf("restored %q", w.restored)
+	}
+	var e *client.Error
+	if _, err := w.client("restorer").Restore(t.Context(), id, "again"); !errors.As(err, &e) || e.Status != http.StatusNotFound {
+		t.Errorf("restored twice: %v", err)
+	}
+}
+
+// A list of nothing is a list.
+func TestEmptyLists(t *testing.T) {
+	w := open(t)
+	w.api.o.Targets = nil
+	for route := range who {
+		method, path, _ := strings.Cut(route, " ")
+		if method != http.MethodGet || strings.Contains(path, "{") || path == "frames" {
+			continue
+		}
+		if path == "archive" {
+			path += "?prefix=none"
+		}
+		if _, answer := w.call("auditor", method, path, ""); !strings.Contains(answer, "[]") || strings.Contains(answer, "null") {
+			t.Errorf("%s: %s", path, answer)
+		}
 	}
 }

@@ -46,7 +46,8 @@ func (a *API) archiveList(_ http.ResponseWriter, r call) (any, error) {
 	if i := strings.LastIndexByte(prefix, '/'); i >= 0 && archive.CheckName(prefix[:i]) != nil {
 		return nil, malformed("prefix: %q is not the beginning of a name in the archive", prefix)
 	}
-	return a.o.Book.Archive.List(prefix)
+	files, err := a.o.Book.Archive.List(prefix)
+	return list(files), err
 }
 
 func (a *API) archiveFile(w http.ResponseWriter, r call) (any, error) {

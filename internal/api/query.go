@@ -117,7 +117,7 @@ func approvalFilter(v url.Values) (access.ApprovalFilter, error) {
 }
 
 func (q *query) state(s string) access.ApprovalState {
-	known := []access.ApprovalState{access.ApprovalPending, access.ApprovalGranted, access.ApprovalUsed, access.ApprovalDenied, access.ApprovalExpired}
+	known := []access.ApprovalState{access.ApprovalPending, access.ApprovalGranted, access.ApprovalUsed, access.ApprovalDenied, access.ApprovalExpired, access.ApprovalEnded}
 	if !slices.Contains(known, access.ApprovalState(s)) {
 		q.fail("state: %q is none of %q", s, known)
 	}

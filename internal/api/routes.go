@@ -4,23 +4,28 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
-	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/api/client"
 	"gatebook/internal/approval"
-	"gatebook/internal/archive"
 )
 
 func (a *API) whoAmI(_ http.ResponseWriter, r call) (any, error) {
-	out := client.WhoAmI{Principal: r.by, Session: a.o.Session(r.by), Roles: []string{}, Targets: a.o.Targets}
-	for _, role := range []Role{Approver, Auditor, Admin, BreakGlass} {
+	out := client.WhoAmI{Principal: r.by, Session: a.o.Session(r.by), Roles: []string{}, Targets: list(a.o.Targets)}
+	for _, role := range []Role{Approver, Auditor, Admin, BreakGlass, Restorer} {
 		if a.o.May(r.by, role) {
 			out.Roles = append(out.Roles, string(role))
 		}
 	}
 	return out, nil
+}
+
+// list is what JSON writes as a list, also where there is nothing in it.
+func list[T any](rows []T) []T {
+	if rows == nil {
+		return []T{}
+	}
+	return rows
 }
 
 func (a *API) sessions(_ http.ResponseWriter, r call) (any, error) {
@@ -32,7 +37,7 @@ func (a *API) sessions(_ http.ResponseWriter, r call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.Page[access.SessionSummary]{Items: rows, Next: next}, nil
+	return client.Page[access.SessionSummary]{Items: list(rows), Next: next}, nil
 }
 
 func (a *API) operations(_ http.ResponseWriter, r call) (any, error) {
@@ -44,7 +49,7 @@ func (a *API) operations(_ http.ResponseWriter, r call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.Page[access.Record]{Items: rows, Next: next}, nil
+	return client.Page[access.Record]{Items: list(rows), Next: next}, nil
 }
 
 func (a *API) record(r call) (access.Record, error) {
@@ -72,7 +77,7 @@ func (a *API) explain(_ http.ResponseWriter, r call) (any, error) {
 	if err := a.read(r, rec.Operation.Session, "explanation of operation "+string(rec.Operation.ID)); err != nil {
 		return nil, err
 	}
-	return a.o.Explain(&rec.Operation), nil
+	return a.o.Explain(&rec), nil
 }
 
 // mayList says whether somebody sees the approvals of others.
@@ -88,6 +93,16 @@ func (a *API) maySee(p access.Principal, x access.Approval) bool {
 // mayAsk says whether somebody sees this approval as more than the one who asks.
 func (a *API) mayAsk(p access.Principal, x access.Approval) bool {
 	return a.mayList(p) || approval.Named(x.Decision.Approval, p)
+}
+
+// seen gives an approval to who sees it; to anybody else there is none.
+func (a *API) seen(r call) (access.Approval, error) {
+	id := r.PathValue("id")
+	x, err := a.o.Desk.Get(r.Context(), access.ApprovalID(id))
+	if errors.Is(err, approval.ErrNotFound) || err == nil && !a.maySee(r.by, x) {
+		return x, notFound("approval", id)
+	}
+	return x, err
 }
 
 // shown is an approval as p sees it. Who asks learns what was decided and by whom; how a rule failed is for operators,
@@ -132,30 +147,42 @@ func (a *API) approvals(_ http.ResponseWriter, r call) (any, error) {
 }
 
 func (a *API) approval(_ http.ResponseWriter, r call) (any, error) {
-	id := r.PathValue("id")
-	x, err := a.o.Desk.Get(r.Context(), access.ApprovalID(id))
-	if errors.Is(err, approval.ErrNotFound) || err == nil && !a.maySee(r.by, x) {
-		return nil, notFound("approval", id)
+	x, err := a.seen(r)
+	if err != nil {
+		return nil, err
 	}
-	return a.shown(r.by, x), err
+	return a.shown(r.by, x), nil
 }
 
-// answer is recorded by the desk's events, which precede what the answer sets free.
+// answer is recorded by the desk before it is given.
 func (a *API) answer(_ http.ResponseWriter, r call) (any, error) {
 	var in client.Answer
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	id := r.PathValue("id")
-	x, err := a.o.Desk.Get(r.Context(), access.ApprovalID(id))
-	if errors.Is(err, approval.ErrNotFound) || err == nil && !a.maySee(r.by, x) {
-		return nil, notFound("approval", id)
-	}
+	x, err := a.seen(r)
 	if err != nil {
 		return nil, err
 	}
 	x, err = a.o.Desk.Answer(r.Context(), x.ID, access.Answer{Approver: r.by, Yes: in.Yes, Reason: in.Reason,
 		Scope: in.Scope, For: in.For, BreakGlass: in.BreakGlass, Time: a.o.Now()})
+	if err != nil {
+		return nil, answerError(err)
+	}
+	return x, nil
+}
+
+// end takes back a yes; the desk says who may, and records it.
+func (a *API) end(_ http.ResponseWriter, r call) (any, error) {
+	var in client.Ending
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	x, err := a.seen(r)
+	if err != nil {
+		return nil, err
+	}
+	x, err = a.o.Desk.End(r.Context(), x.ID, r.by, in.Reason)
 	if err != nil {
 		return nil, answerError(err)
 	}
@@ -175,54 +202,15 @@ func answerError(err error) error {
 		{approval.ErrUsed, http.StatusConflict, access.CodeDenied},
 		{approval.ErrDenied, http.StatusConflict, access.CodeDenied},
 		{approval.ErrExpired, http.StatusConflict, access.CodeApprovalExpired},
+		{approval.ErrNotGranted, http.StatusConflict, access.CodeDenied},
 		{approval.ErrInvalid, http.StatusBadRequest, access.CodeMalformed},
 	} {
 		if errors.Is(err, known.err) {
 			return &client.Error{Status: known.status, Code: known.code, Message: err.Error()}
 		}
 	}
+	if errors.Is(err, approval.ErrUnrecorded) {
+		return access.Refuse(access.CodeNotRecorded, err, "%v", approval.ErrUnrecorded)
+	}
 	return err
-}
-
-func (a *API) revocations(_ http.ResponseWriter, r call) (any, error) {
-	rows, err := a.o.Index.Revocations(r.Context(), a.o.Now())
-	return client.Page[access.Revocation]{Items: rows}, err
-}
-
-// revocable refuses what would take nothing back, though it looks as if.
-func revocable(r access.Revocation, now time.Time) error {
-	set := 0
-	for _, s := range []string{r.Subject, string(r.Session), r.TokenID} {
-		if s != "" {
-			set++
-		}
-	}
-	issuer, subject, _ := strings.Cut(r.Subject, "|")
-	switch {
-	case set != 1 || strings.TrimSpace(r.Reason) == "":
-		return malformed("say what is revoked by one of subject (issuer|subject), session and tokenId, and give a reason")
-	case r.Subject != "" && (issuer == "" || subject == ""):
-		return malformed("subject: %q is not issuer|subject, as whoami and records show it", r.Subject)
-	case r.Session != "" && archive.CheckSession(string(r.Session)) != nil:
-		return malformed("session: %q is not a session", r.Session)
-	case !r.Until.IsZero() && !r.Until.After(now):
-		return malformed("until: %s has passed", r.Until.Format(time.RFC3339))
-	}
-	return nil
-}
-
-func (a *API) revoke(_ http.ResponseWriter, r call) (any, error) {
-	var in access.Revocation
-	if err := decode(r, &in); err != nil {
-		return nil, err
-	}
-	now := a.o.Now()
-	if err := revocable(in, now); err != nil {
-		return nil, err
-	}
-	in.ID, in.By, in.Time = access.NewID(now), r.by.Key(), now
-	if err := a.o.Note(string(in.Session), "revocation", in); err != nil {
-		return nil, access.Refuse(access.CodeNotRecorded, err, "the revocation could not be recorded, so it was not made")
-	}
-	return in, a.o.Revoke(r.Context(), in)
 }

@@ -42,6 +42,7 @@ var people = map[string]access.Principal{
 	"auditor":     {Issuer: "idp", Subject: "2", Name: "auditor"},
 	"admin":       {Issuer: "idp", Subject: "3", Name: "admin"},
 	"break-glass": {Issuer: "idp", Subject: "4", Name: "break-glass"},
+	"restorer":    {Issuer: "idp", Subject: "5", Name: "restorer"},
 }
 
 // callers are all, and one without a token.
@@ -59,7 +60,9 @@ type world struct {
 	notes   []string
 	deaf    error // of the next notes
 	revoked []access.Revocation
-	live    map[string]func(error) // by principal
+	// restored are revocations that were taken back.
+	restored []string
+	live     map[string]func(error) // by principal
 }
 
 func open(t *testing.T) *world {
@@ -84,12 +87,15 @@ func open(t *testing.T) *world {
 	}
 	w.desk = approval.New(approval.Options{Store: w.store, MaxOpen: 1000,
 		MayApprove:    func(p access.Principal, _ access.Approval) bool { return w.may(p, Approver) },
+		MayEnd:        func(p access.Principal, _ access.Approval) bool { return w.may(p, Approver) },
+		Record:        func(e approval.Event) error { return w.note("", "approval", e.Kind) },
 		MayBreakGlass: func(p access.Principal, _ access.Approval) bool { return w.may(p, BreakGlass) }})
 	w.api = New(Options{
 		Authenticate: w.authenticate, Session: func(access.Principal) access.SessionID { return session }, Register: w.register, May: w.may,
 		Targets: []client.Target{{Name: "prod", Protocol: "kubernetes", URL: "https://g/k/prod"}},
-		Index:   w.store, Desk: w.desk, Note: w.note, Revoke: w.revoke, Explain: func(*access.Operation) any { return "since" },
-		Book: Book{Archive: a, Ledger: fstest.MapFS{"checkpoint": {Data: []byte("signed")}}, Frames: w.writeFrames},
+		Index:   w.store, Desk: w.desk, Note: w.note, Revoke: w.revoke, Restore: w.restore,
+		Explain: func(*access.Record) any { return "since" },
+		Book:    Book{Archive: a, Ledger: fstest.MapFS{"checkpoint": {Data: []byte("signed")}}, Frames: w.writeFrames},
 	})
 	w.front = httptest.NewTLSServer(w.api)
 	t.Cleanup(w.front.Close)
@@ -132,6 +138,24 @@ func (w *world) revoke(_ context.Context, r access.Revocation) error {
 	defer w.mu.Unlock()
 	w.revoked = append(w.revoked, r)
 	return nil
+}
+
+func (w *world) restore(ctx context.Context, id string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.restored = append(w.restored, id)
+	_, err := w.store.DeleteRevocation(ctx, id)
+	return err
+}
+
+// revocation puts one into the index.
+func (w *world) revocation(subject string) string {
+	w.t.Helper()
+	r := access.Revocation{ID: access.NewID(time.Now()), Subject: subject, Reason: "gone", By: "idp|3", Time: time.Now()}
+	if err := w.store.PutRevocation(w.t.Context(), r); err != nil {
+		w.t.Fatal(err)
+	}
+	return r.ID
 }
 
 func (w *world) writeFrames(ctx context.Context, out io.Writer, _ access.SessionID, follow bool) error {

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,14 +163,11 @@ func (d *Desk) open(ctx context.Context, a access.Approval, name string, card fu
 	if found, err := d.find(ctx, a); err != nil || found.ID != "" {
 		return found, err
 	}
-	n, err := d.o.Store.CountPending(ctx, a.Operation.Principal.Key(), d.now())
-	if err != nil {
+	if err := d.room(ctx, a); err != nil {
 		return access.Approval{}, err
 	}
-	if n >= d.o.MaxOpen {
-		return access.Approval{}, ErrTooMany
-	}
 	if card != nil {
+		var err error
 		if a.Card, err = card(ctx); err != nil {
 			return access.Approval{}, fmt.Errorf("making the card: %w", err)
 		}
@@ -179,12 +177,27 @@ func (d *Desk) open(ctx context.Context, a access.Approval, name string, card fu
 	events := []Event{{Kind: Asked, Approval: a, Time: now}}
 	d.turn.Lock()
 	defer d.turn.Unlock()
-	ok, err := d.o.Store.CreateApproval(ctx, a, name, d.messages(events)...)
-	if err != nil || !ok {
+	// Others may have asked while the card was made: neither the slot nor the room is sure before it is taken.
+	if err := d.room(ctx, a); err != nil {
 		return access.Approval{}, err
+	}
+	ok, err := d.recorded(events, func() (bool, error) {
+		return d.o.Store.CreateApproval(ctx, a, name, d.o.MaxOpen, d.messages(events)...)
+	})
+	if err != nil || !ok {
+		return access.Approval{}, cmp.Or(err, d.room(ctx, a))
 	}
 	d.tell(events)
 	return a, nil
+}
+
+// room reports whether the one who asks may have one more open question.
+func (d *Desk) room(ctx context.Context, a access.Approval) error {
+	n, err := d.o.Store.CountPending(ctx, a.Operation.Principal.Key(), d.now())
+	if err == nil && n >= d.o.MaxOpen {
+		err = ErrTooMany
+	}
+	return err
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -15,7 +15,8 @@ import (
 // nothing, where another open approval holds slot, and ReplaceApproval also where the approval is no longer as was or
 // use already ran under it. The messages are queued for sending in the same step. at is the time of the change.
 type Store interface {
-	CreateApproval(ctx context.Context, a access.Approval, slot string, messages ...[]byte) (bool, error)
+	// CreateApproval also gives false where its principal has most questions open by then.
+	CreateApproval(ctx context.Context, a access.Approval, slot string, most int, messages ...[]byte) (bool, error)
 	ReplaceApproval(ctx context.Context, was, now access.Approval, slot string, use access.OperationID, at time.Time, messages ...[]byte) (bool, error)
 	Approvals(ctx context.Context, f access.ApprovalFilter) ([]access.Approval, error)
 	CountPending(ctx context.Context, principal string, now time.Time) (int, error)
@@ -38,6 +39,11 @@ type Options struct {
 	MayApprove func(access.Principal, access.Approval) bool
 	// MayBreakGlass says who may answer outside of policy's terms. Nil: nobody.
 	MayBreakGlass func(access.Principal, access.Approval) bool
+	// MayEnd says who, beside those whom policy names as approvers, takes back a yes. Nil: nobody.
+	MayEnd func(access.Principal, access.Approval) bool
+	// Record keeps each event before it has any effect, in order, one at a time; its error refuses the change. What then
+	// could not be done is recorded as Void. Nil: nothing is recorded.
+	Record func(Event) error
 	// Notify is told of each event once it is on disk, in order, one at a time; it must not change an approval.
 	Notify func(Event)
 	// Message makes what is sent outside for an event; nil: nothing. It is queued in the same step as the event.
@@ -70,6 +76,12 @@ func New(o Options) *Desk {
 	}
 	if o.MayBreakGlass == nil {
 		o.MayBreakGlass = nobody
+	}
+	if o.MayEnd == nil {
+		o.MayEnd = nobody
+	}
+	if o.Record == nil {
+		o.Record = func(Event) error { return nil }
 	}
 	if o.Notify == nil {
 		o.Notify = func(Event) {}
@@ -165,7 +177,7 @@ func (d *Desk) expire(ctx context.Context, id access.ApprovalID) error {
 	return err
 }
 
-// change makes one move of an approval durable, and then tells of it.
+// change records one move of an approval, makes it durable, and then tells of it.
 func (d *Desk) change(ctx context.Context, id access.ApprovalID, move func(a access.Approval, now time.Time) (step, error)) (access.Approval, error) {
 	d.turn.Lock()
 	defer d.turn.Unlock()
@@ -184,7 +196,9 @@ func (d *Desk) change(ctx context.Context, id access.ApprovalID, move func(a acc
 		if err != nil {
 			return a, err
 		}
-		ok, err := d.o.Store.ReplaceApproval(ctx, s.was, s.now, name, s.use, now, d.messages(s.events)...)
+		ok, err := d.recorded(s.events, func() (bool, error) {
+			return d.o.Store.ReplaceApproval(ctx, s.was, s.now, name, s.use, now, d.messages(s.events)...)
+		})
 		if err != nil {
 			return a, err
 		}
@@ -197,6 +211,29 @@ func (d *Desk) change(ctx context.Context, id access.ApprovalID, move func(a acc
 		return access.Approval{}, ErrUsed
 	}
 	return access.Approval{}, errors.New("changing approval: others keep changing it")
+}
+
+// recorded records events and then does what they tell of. Where that is not done, the record says so. d.turn is held.
+func (d *Desk) recorded(events []Event, do func() (bool, error)) (bool, error) {
+	for i, e := range events {
+		if err := d.o.Record(e); err != nil {
+			if i > 0 { // what is on record of this change is not done
+				d.void(e)
+			}
+			return false, fmt.Errorf("%w: %w", ErrUnrecorded, err)
+		}
+	}
+	ok, err := do()
+	if err != nil || !ok {
+		d.void(events[0])
+	}
+	return ok, err
+}
+
+func (d *Desk) void(e Event) {
+	if err := d.o.Record(Event{Kind: Void, Approval: access.Approval{ID: e.Approval.ID, Operation: access.Operation{Session: e.Approval.Operation.Session}}, Time: e.Time}); err != nil {
+		d.o.Log.Error("an approval's change was recorded and not done, and that could not be recorded", "approval", e.Approval.ID, "kind", e.Kind, "error", err)
+	}
 }
 
 // now has no monotonic part, so that what is stored reads back the same.

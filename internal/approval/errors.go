@@ -22,6 +22,9 @@ var (
 	ErrTwice      = errors.New("each approver must be another person, and you have answered already")
 	ErrNotAllowed = errors.New("you may not answer this approval")
 	ErrInvalid    = errors.New("the answer is not valid")
+	ErrNotGranted = errors.New("only a yes that can still be used can be ended")
+	ErrEnded      = errors.New("the approval was ended")
+	ErrUnrecorded = errors.New("what happens to the approval could not be recorded, so it was not done")
 )
 
 // refusal says to the agent why its operation does not run on approval id.
@@ -40,6 +43,8 @@ func refusal(id access.ApprovalID, err error) *access.Refusal {
 		{ErrUsed, access.CodeApprovalExpired, again, 0},
 		{ErrDenied, access.CodeApprovalDenied, "", 0},
 		{ErrExpired, access.CodeApprovalExpired, again, 0},
+		{ErrEnded, access.CodeApprovalExpired, again, 0},
+		{ErrUnrecorded, access.CodeNotRecorded, "", 0},
 		{ErrBinding, access.CodeApprovalExpired, again, 0},
 		{ErrTerms, access.CodeApprovalExpired, again, 0},
 		{ErrRequester, access.CodeApprovalDenied, "", 0},

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/approval"
@@ -91,5 +92,29 @@ func TestConcurrentAsk(t *testing.T) {
 	})
 	if len(ids) != 1 || cards[d.Desk] > 1 {
 		t.Errorf("%d questions, cards %v", len(ids), cards)
+	}
+}
+
+// Many questions at the limit at once: no more are open than there may be.
+func TestConcurrentAskAtTheLimit(t *testing.T) {
+	d := open(t, approval.Options{MaxOpen: 3})
+	var asked, refused atomic.Int32
+	together(d, 16, func(desk *approval.Desk, i int) {
+		slow := func(context.Context) (access.Card, error) {
+			time.Sleep(50 * time.Millisecond) // fetching what is stored
+			return access.Card{}, nil
+		}
+		switch _, err := desk.Ask(context.Background(), operation(fmt.Sprint("n", i)), decision(nil), slow); {
+		case err == nil:
+			asked.Add(1)
+		case errors.Is(err, approval.ErrTooMany):
+			refused.Add(1)
+		default:
+			t.Error(err)
+		}
+	})
+	open, err := d.List(t.Context(), access.ApprovalFilter{})
+	if err != nil || len(open) != 3 || asked.Load() != 3 || refused.Load() != 13 {
+		t.Errorf("%d are open (%v), %d asked, %d refused", len(open), err, asked.Load(), refused.Load())
 	}
 }

@@ -13,10 +13,12 @@ import (
 )
 
 // Bind gives what an answer is bound to: SHA-256 over the operation's digest, the key of its principal, the name of
-// its target and the digest of the policy, each preceded by its length as 64 bits, big endian.
+// its target, the digest of the policy and, for a workload, the UID of its service account, each preceded by its length
+// as 64 bits, big endian. The UID tells an account from one that was made again under its name.
 func Bind(op *access.Operation, d access.Decision) access.Digest {
 	h := sha256.New()
-	for _, part := range [][]byte{op.Digest[:], []byte(op.Principal.Key()), []byte(op.Target.Name), d.Policy[:]} {
+	for _, part := range [][]byte{op.Digest[:], []byte(op.Principal.Key()), []byte(op.Target.Name), d.Policy[:],
+		[]byte(op.Principal.Workload.ServiceAccountUID)} {
 		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
 		h.Write(n[:])
@@ -72,6 +74,8 @@ func use(a access.Approval, op *access.Operation, d access.Decision, now time.Ti
 		return step{}, ErrUsed
 	case access.ApprovalDenied:
 		return step{}, ErrDenied
+	case access.ApprovalEnded:
+		return step{}, ErrEnded
 	default:
 		return step{}, ErrExpired
 	}

@@ -164,10 +164,12 @@ type Roles struct {
 	Approvers Members `yaml:"approvers"`
 	// May list sessions and operations, read recordings and verify. Every reading is recorded.
 	Auditors Members `yaml:"auditors"`
-	// May revoke.
+	// May revoke, and end what was approved for a task or a time.
 	Admins Members `yaml:"admins"`
 	// May answer an approval outside of policy's terms, with a reason, on record and with an alert.
 	BreakGlass Members `yaml:"breakGlass"`
+	// May take back a revocation, but none of themselves. Empty: nobody; revocations then stand until they lapse.
+	Restorers Members `yaml:"restorers"`
 }
 
 // Members of a role.

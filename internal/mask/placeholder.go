@@ -5,10 +5,12 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"strconv"
+
+	"gatebook/internal/access"
 )
 
 // Prefix begins every placeholder that is text.
-const Prefix = "gbm-"
+const Prefix = access.PlaceholderPrefix
 
 const (
 	placeholderDigits = 26

@@ -19,6 +19,9 @@ import (
 // Explanation is a decision with what became of every rule.
 type Explanation struct {
 	Decision access.Decision `json:"decision"`
+	// Recorded is what was decided when the operation ran, where that is known: by the policy, the clock and the
+	// operator's names of then.
+	Recorded *access.Decision `json:"recorded,omitempty"`
 	// Needs are the fields that were not given and could still change the decision.
 	Needs []string `json:"needs,omitempty"`
 	// Rules of the operation's protocol: those that count first, in the order of strictness and risk.
@@ -47,6 +50,19 @@ type Fact struct {
 	Line  int    `json:"line"`
 	Part  string `json:"part"`
 	Value string `json:"value"`
+	// Masked says that the value stands for a secret. Policy judges requests as they are recorded, with secrets
+	// masked: so it did when the operation ran, so it does here.
+	Masked bool `json:"masked,omitempty"`
+}
+
+// maskedBase64 is how a placeholder begins in base64.
+const maskedBase64 = "Z2JtL"
+
+// ExplainRecorded is Explain of an operation that ran, with what was decided then.
+func (s *Set) ExplainRecorded(r *access.Record) Explanation {
+	out := s.Explain(&r.Operation)
+	out.Recorded = &r.Decision
+	return out
 }
 
 // Explain says what Decide makes of op, and why, rule by rule. It is for people: it costs much more than Decide.
@@ -204,6 +220,7 @@ func (f *factFinder) show(e ast.Expr) {
 	at := f.info.GetStartLocation(e.ID())
 	line, _ := f.rule.whenAt.locate(offsetOf(f.rule.when, at.Line(), at.Column()))
 	fact := Fact{Line: line, Part: part, Value: show(v)}
+	fact.Masked = strings.Contains(fact.Value, access.PlaceholderPrefix) || strings.Contains(fact.Value, maskedBase64)
 	if !slices.Contains(f.facts, fact) {
 		f.facts = append(f.facts, fact)
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -30,13 +31,13 @@ func TestExplain(t *testing.T) {
 	got := s.Explain(op)
 	want := []RuleExplanation{
 		{ID: "prod", File: "p.yaml", Line: 6, Effect: "deny", Outcome: "unknown", Counts: true, Why: "could not be read: kubernetes.object", Facts: []Fact{
-			{11, `kubernetes.namespace.startsWith("prod-")`, "true"},
-			{11, `kubernetes.namespace`, `"prod-a"`},
-			{12, `"sre" in principal.groups`, "false"},
-			{12, `principal.groups`, `["agents"]`},
-			{13, `has(kubernetes.exec)`, "false"},
-			{14, `kubernetes.object.spec.replicas > 3`, "unknown"},
-			{14, `kubernetes.object.spec.replicas`, "unknown"},
+			{Line: 11, Part: `kubernetes.namespace.startsWith("prod-")`, Value: "true"},
+			{Line: 11, Part: `kubernetes.namespace`, Value: `"prod-a"`},
+			{Line: 12, Part: `"sre" in principal.groups`, Value: "false"},
+			{Line: 12, Part: `principal.groups`, Value: `["agents"]`},
+			{Line: 13, Part: `has(kubernetes.exec)`, Value: "false"},
+			{Line: 14, Part: `kubernetes.object.spec.replicas > 3`, Value: "unknown"},
+			{Line: 14, Part: `kubernetes.object.spec.replicas`, Value: "unknown"},
 		}},
 		{ID: "read", File: "p.yaml", Line: 2, Effect: "allow", Outcome: "not met", Why: `verb "update" is none of get, list`},
 	}
@@ -46,6 +47,33 @@ func TestExplain(t *testing.T) {
 	decided, needs := s.Decide(op)
 	if diff := cmp.Diff(decided, got.Decision) + cmp.Diff(needs, got.Needs); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A part of a condition that reads a masked value says so, and the decision of then is beside that of now.
+func TestExplainRecorded(t *testing.T) {
+	s := load(t, `rules:
+  - id: value
+    protocol: kubernetes
+    effect: deny
+    reason: since
+    when: kubernetes.object.data.a == "YQ==" || kubernetes.object.stringData.b == "b" || kubernetes.object.metadata.name == "n"
+`)
+	object := map[string]any{"data": map[string]any{"a": base64.StdEncoding.EncodeToString([]byte("gbm-abcdefghijklmnopqrstuvwxyz"))},
+		"stringData": map[string]any{"b": "gbm-abcdefghijklmnopqrstuvwxyz"}, "metadata": map[string]any{"name": "m"}}
+	then := access.Decision{Effect: access.Allow, Reason: "as it was"}
+	got := s.ExplainRecorded(&access.Record{Operation: *operation(access.Kubernetes{Verb: "create", Resource: "secrets", Object: object}), Decision: then})
+	if got.Recorded == nil || got.Recorded.Reason != then.Reason || got.Decision.Effect != access.Deny {
+		t.Errorf("%+v", got)
+	}
+	masked := map[string]bool{}
+	for _, f := range got.Rules[0].Facts {
+		masked[f.Part] = f.Masked
+	}
+	for part, want := range map[string]bool{"kubernetes.object.data.a": true, "kubernetes.object.stringData.b": true, "kubernetes.object.metadata.name": false} {
+		if m, ok := masked[part]; !ok || m != want {
+			t.Errorf("%s is masked: %v (%+v)", part, m, got.Rules[0].Facts)
+		}
 	}
 }
 

@@ -22,28 +22,42 @@ type approvalBody struct {
 	Decision  access.Decision  `json:"decision"`
 }
 
+const pending = `SELECT count(*) FROM approvals WHERE slot IS NOT NULL AND state = ? AND principal = ? AND expires > ?`
+
 // CreateApproval stores a new question and puts messages into the queue, in one durable step. It gives false, having
-// done nothing, where another open approval holds slot.
-func (s *Store) CreateApproval(ctx context.Context, a access.Approval, slot string, messages ...[]byte) (bool, error) {
-	body, err := json.Marshal(approvalBody{a.Operation, a.Decision})
-	if err != nil {
-		return false, fmt.Errorf("storing approval: %w", err)
-	}
-	card, err := json.Marshal(a.Card)
-	if err != nil {
-		return false, fmt.Errorf("storing approval: %w", err)
-	}
+// done nothing, where another open approval holds slot, or its principal has most questions open.
+func (s *Store) CreateApproval(ctx context.Context, a access.Approval, slot string, most int, messages ...[]byte) (bool, error) {
 	return changed("storing approval", s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO approvals
-			(id, binding, slot, principal, session, state, scope, created, expires, valid_until, used_by, body, card)
-			VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			a.ID, a.Binding.String(), slot, a.Operation.Principal.Key(), a.Operation.Session, a.State, a.Scope,
-			nanos(a.Created), nanos(a.Expires), nanos(a.ValidUntil), a.UsedBy, string(body), string(card))
+		var n int
+		err := tx.QueryRowContext(ctx, pending, access.ApprovalPending, a.Operation.Principal.Key(), nanos(a.Created)).Scan(&n)
+		if err == nil && n >= most {
+			err = errStale
+		}
+		if err == nil {
+			err = insertApproval(ctx, tx, a, slot)
+		}
 		if err != nil {
 			return err
 		}
 		return s.queue(ctx, tx, a.Created, messages)
 	}))
+}
+
+func insertApproval(ctx context.Context, tx *sql.Tx, a access.Approval, slot string) error {
+	body, err := json.Marshal(approvalBody{a.Operation, a.Decision})
+	if err != nil {
+		return err
+	}
+	card, err := json.Marshal(a.Card)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO approvals
+		(id, binding, slot, principal, session, state, scope, created, expires, valid_until, used_by, body, card)
+		VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		a.ID, a.Binding.String(), slot, a.Operation.Principal.Key(), a.Operation.Session, a.State, a.Scope,
+		nanos(a.Created), nanos(a.Expires), nanos(a.ValidUntil), a.UsedBy, string(body), string(card))
+	return err
 }
 
 // ReplaceApproval makes was into now: its state, scope, validity, use and further answers. use, where not empty, is the
@@ -52,17 +66,7 @@ func (s *Store) CreateApproval(ctx context.Context, a access.Approval, slot stri
 // forward and answers are only added, so that state and number of answers tell one version from another.
 func (s *Store) ReplaceApproval(ctx context.Context, was, now access.Approval, slot string, use access.OperationID, at time.Time, messages ...[]byte) (bool, error) {
 	return changed("changing approval", s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, `UPDATE approvals
-			SET state = ?, scope = ?, valid_until = ?, used_by = ?, slot = nullif(?, '')
-			WHERE id = ? AND state = ? AND (SELECT count(*) FROM answers WHERE approval = approvals.id) = ?`,
-			now.State, now.Scope, nanos(now.ValidUntil), now.UsedBy, slot, was.ID, was.State, len(was.Answers))
-		if err != nil {
-			return err
-		}
-		if n, err := r.RowsAffected(); err != nil || n != 1 {
-			return cmp.Or(err, errStale)
-		}
-		if err := addAnswers(ctx, tx, was, now); err != nil {
+		if err := replaceApproval(ctx, tx, was, now, slot); err != nil {
 			return err
 		}
 		if use != "" {
@@ -72,6 +76,20 @@ func (s *Store) ReplaceApproval(ctx context.Context, was, now access.Approval, s
 		}
 		return s.queue(ctx, tx, at, messages)
 	}))
+}
+
+func replaceApproval(ctx context.Context, tx *sql.Tx, was, now access.Approval, slot string) error {
+	r, err := tx.ExecContext(ctx, `UPDATE approvals
+		SET state = ?, scope = ?, valid_until = ?, used_by = ?, slot = nullif(?, '')
+		WHERE id = ? AND state = ? AND (SELECT count(*) FROM answers WHERE approval = approvals.id) = ?`,
+		now.State, now.Scope, nanos(now.ValidUntil), now.UsedBy, slot, was.ID, was.State, len(was.Answers))
+	if err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); err != nil || n != 1 {
+		return cmp.Or(err, errStale)
+	}
+	return addAnswers(ctx, tx, was, now)
 }
 
 func changed(doing string, err error) (bool, error) {
@@ -173,8 +191,7 @@ func scanApproval(rows *sql.Rows) (access.Approval, error) {
 // CountPending counts the questions of a principal that are open at now.
 func (s *Store) CountPending(ctx context.Context, principal string, now time.Time) (int, error) {
 	var n int
-	err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM approvals WHERE principal = ? AND state = ? AND expires > ?`,
-		principal, access.ApprovalPending, nanos(now)).Scan(&n)
+	err := s.read.QueryRowContext(ctx, pending, access.ApprovalPending, principal, nanos(now)).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting approvals: %w", err)
 	}

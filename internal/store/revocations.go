@@ -41,3 +41,19 @@ func (s *Store) Revocations(ctx context.Context, now time.Time) ([]access.Revoca
 	}
 	return out, nil
 }
+
+// DeleteRevocation forgets a revocation that was taken back; false where there is none of that ID.
+func (s *Store) DeleteRevocation(ctx context.Context, id string) (bool, error) {
+	var n int64
+	err := s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		r, err := tx.ExecContext(ctx, `DELETE FROM revocations WHERE id = ?`, id)
+		if err == nil {
+			n, err = r.RowsAffected()
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("taking back revocation: %w", err)
+	}
+	return n > 0, nil
+}

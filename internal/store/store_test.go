@@ -133,12 +133,12 @@ func TestMessages(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range 5 {
 		a := access.Approval{ID: access.ApprovalID(fmt.Sprint(i)), Created: at.Add(time.Duration(i) * time.Second)}
-		ok, err := s.CreateApproval(t.Context(), a, fmt.Sprint("slot", i), []byte(fmt.Sprint("message ", i)))
+		ok, err := s.CreateApproval(t.Context(), a, fmt.Sprint("slot", i), 64, []byte(fmt.Sprint("message ", i)))
 		if !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}
-	if ok, err := s.CreateApproval(t.Context(), access.Approval{ID: "x", Created: at}, "slot1", []byte("never")); ok || err != nil {
+	if ok, err := s.CreateApproval(t.Context(), access.Approval{ID: "x", Created: at}, "slot1", 64, []byte("never")); ok || err != nil {
 		t.Errorf("a slot was taken twice: %v %v", ok, err)
 	}
 	if n := strings.Count(log.String(), "dropped=1"); n != 2 {
@@ -175,7 +175,7 @@ func TestReplaceApprovalCompares(t *testing.T) {
 	s := fresh(t)
 	ctx, at := t.Context(), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	was := access.Approval{ID: "1", State: access.ApprovalPending, Created: at, Expires: at.Add(time.Hour)}
-	if ok, err := s.CreateApproval(ctx, was, "slot"); !ok || err != nil {
+	if ok, err := s.CreateApproval(ctx, was, "slot", 64); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	now := was
@@ -227,7 +227,7 @@ func TestApprovalsFilter(t *testing.T) {
 		if st == access.ApprovalUsed {
 			slot = ""
 		}
-		if ok, err := s.CreateApproval(ctx, a, slot); !ok || err != nil {
+		if ok, err := s.CreateApproval(ctx, a, slot, 64); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}

@@ -49,7 +49,7 @@ type Options struct {
 }
 
 // Gateway is a running gateway in front of a cluster. Its roles: group approvers approves, group auditors audits, group
-// admins revokes, group glass breaks it.
+// admins revokes, group restorers takes that back, group glass breaks it.
 type Gateway struct {
 	t       testing.TB
 	cluster *Cluster
@@ -100,6 +100,7 @@ data: %s
   auditors: {groups: [auditors]}
   admins: {groups: [admins]}
   breakGlass: {groups: [glass]}
+  restorers: {groups: [restorers]}
 drain: 2s
 %s`, listen, admin, g.data, policy, peopleIssuer, filepath.Join(dir, "people.jwks"), o.Issuers, c.Kubeconfig, o.Target, o.Targets, o.Config)
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {

@@ -159,6 +159,16 @@ func (c *Client) Revocations(ctx context.Context) (Page[access.Revocation], erro
 	return call[Page[access.Revocation]](ctx, c, "GET", "revocations", nil, nil)
 }
 
+// End takes back a yes, and gives the approval as it stands then.
+func (c *Client) End(ctx context.Context, id access.ApprovalID, reason string) (access.Approval, error) {
+	return call[access.Approval](ctx, c, "POST", "approvals/"+url.PathEscape(string(id))+"/end", nil, Ending{Reason: reason})
+}
+
+// Restore takes a revocation back.
+func (c *Client) Restore(ctx context.Context, id, reason string) (access.Restoration, error) {
+	return call[access.Restoration](ctx, c, "POST", "revocations/"+url.PathEscape(id)+"/undo", nil, Ending{Reason: reason})
+}
+
 // Explain gives why an operation was decided as it was, by the policy in force now, as JSON.
 func (c *Client) Explain(ctx context.Context, id access.OperationID) (json.RawMessage, error) {
 	return call[json.RawMessage](ctx, c, "GET", "operations/"+url.PathEscape(string(id))+"/explain", nil, nil)

@@ -97,6 +97,11 @@ type Answer struct {
 	BreakGlass bool          `json:"breakGlass,omitempty"`
 }
 
+// Ending is why something is taken back: a yes, or a revocation.
+type Ending struct {
+	Reason string `json:"reason"`
+}
+
 // Error is a refusal of the API.
 type Error struct {
 	Status  int         `json:"-"`
