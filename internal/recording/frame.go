@@ -26,6 +26,10 @@ func PortStream(port int64, connection uint64) Stream {
 	return Stream(fmt.Sprintf("port:%d#%d", port, connection))
 }
 
+// Ahead is where the book has, before they are sent on, the place, number and keyed digest of bytes of s of which it is not
+// clear yet whether they begin a known secret. What they were is in s itself as soon as it is clear.
+func (s Stream) Ahead() Stream { return s + ".ahead" }
+
 // Direction says who sent the bytes.
 type Direction uint8
 

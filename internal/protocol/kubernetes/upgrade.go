@@ -1,14 +1,15 @@
 package kubernetes
 
 import (
+	"encoding/binary"
 	"io"
 	"net/http"
 	"net/url"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
-	"gatebook/internal/mask"
 	"gatebook/internal/protocol/kubernetes/stream"
+	"gatebook/internal/recording"
 	"gatebook/internal/wire/remotecommand"
 )
 
@@ -89,49 +90,17 @@ func forwardPorts(ports []int64) []uint16 {
 // always.
 func (h *Handler) streamMasks(p gate.Permit) stream.Masks {
 	scope := h.o.Masks.Scope(p.Operation().Session)
-	text := func(dst io.Writer) stream.Text {
-		c := &counting{dst: dst}
-		c.TextWriter = scope.Text(c)
-		return heldText{c}
-	}
-	m := stream.Masks{Record: text}
+	text := func(dst io.Writer) stream.Text { return scope.Text(dst) }
+	m := stream.Masks{Record: text, Digest: func(name recording.Stream, at int64, b []byte) string {
+		place := appendField(appendField(nil, string(p.Operation().ID)), string(name))
+		return scope.Placeholder(append(binary.BigEndian.AppendUint64(place, uint64(at)), b...))
+	}}
 	for _, d := range p.Decision().Masks {
 		if d.Name == access.MaskKnown {
 			m.Client = text
 		}
 	}
 	return m
-}
-
-// counting counts what a TextWriter took and gave, to know what it holds back.
-type counting struct {
-	*mask.TextWriter
-	dst     io.Writer
-	in, out int64
-}
-
-// Write is the TextWriter's way out.
-func (c *counting) Write(p []byte) (int, error) {
-	n, err := c.dst.Write(p)
-	c.out += int64(n)
-	return n, err
-}
-
-// heldText is the way in.
-type heldText struct{ *counting }
-
-func (t heldText) Write(p []byte) (int, error) {
-	t.in += int64(len(p))
-	return t.TextWriter.Write(p)
-}
-
-// Held is exact until a value was replaced. From then on it is 0: what may still be held after a Flush begins as a known
-// secret does, and is recorded as soon as it is clear whether it is one.
-func (t heldText) Held() int {
-	if t.Masked() > 0 {
-		return 0
-	}
-	return int(t.in - t.out)
 }
 
 // refuseStream answers with a Status and gives its code.

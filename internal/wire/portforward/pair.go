@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"gatebook/internal/wire/spdy"
 )
@@ -18,6 +19,11 @@ const (
 
 	// MaxPairs bounds the pairs open at once on one connection.
 	MaxPairs = 1000
+
+	// MaxReason bounds the text of one failed connection, in bytes.
+	MaxReason = 16 << 10
+
+	reasonTimeout = time.Second
 
 	headerType = "Streamtype"
 	headerPort = "Port"
@@ -199,7 +205,13 @@ func (c *Client) Done() <-chan bool { return c.conn.Done() }
 // Close ends the connection at once, and returns when nothing of it is left running.
 func (c *Client) Close() { c.conn.Close() }
 
-// Open opens a connection to a port. The pair is the caller's to Reset.
+// Refused is the error of a connection that the server has ended before it stood, with what it said of the reason.
+type Refused struct{ Text string }
+
+func (r *Refused) Error() string { return "the server refused the connection: " + r.Text }
+
+// Open opens a connection to a port. The pair is the caller's to Reset. Where the server refuses it, the error is a
+// *Refused.
 func (c *Client) Open(port uint16) (Pair, error) {
 	c.mu.Lock()
 	id := strconv.FormatUint(c.next, 10)
@@ -217,9 +229,28 @@ func (c *Client) Open(port uint16) (Pair, error) {
 		return Pair{}, err
 	}
 	d, err := c.conn.Open(h(typeData))
+	if errors.Is(err, spdy.ErrReset) {
+		return Pair{}, &Refused{reason(e)}
+	}
 	if err != nil {
 		e.Reset()
 		return Pair{}, err
 	}
 	return Pair{Port: port, Data: d, Error: e}, nil
+}
+
+// reason reads what the server says on the error stream of a connection whose data stream it has reset. It says it
+// before it resets that, too; one that does not is not waited for.
+func reason(e *spdy.Stream) string {
+	stop := time.AfterFunc(reasonTimeout, e.Reset)
+	defer stop.Stop()
+	defer e.Reset()
+	var text []byte
+	for {
+		b, err := e.Next()
+		if err != nil {
+			return string(text)
+		}
+		text = append(text, b[:min(len(b), MaxReason-len(text))]...)
+	}
 }

@@ -85,7 +85,8 @@ func (c *Conn) remove(s *Stream) {
 	delete(c.streams, s)
 }
 
-// Open opens a stream and waits, for 30 seconds at most, until the peer has accepted it.
+// Open opens a stream and waits, for 30 seconds at most, until the peer has accepted it. The error is ErrReset where the
+// peer has reset it instead.
 func (c *Conn) Open(header http.Header) (*Stream, error) {
 	raw, err := c.sc.CreateStream(header, nil, false)
 	if err != nil {
@@ -101,6 +102,10 @@ func (c *Conn) Open(header http.Header) (*Stream, error) {
 		err := raw.WaitTimeout(openPoll)
 		if err == nil {
 			return s, nil
+		}
+		if errors.Is(err, spdystream.ErrReset) {
+			s.Reset()
+			return nil, fmt.Errorf("opening a spdy stream: %w", ErrReset)
 		}
 		if !errors.Is(err, spdystream.ErrTimeout) {
 			s.Reset()

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/spdystream"
 )
 
-// ErrReset is the error of a write to a stream that the peer has reset.
+// ErrReset is the error of a write to a stream that the peer has reset, and of opening one that it resets at once.
 var ErrReset = errors.New("the peer has reset the spdy stream")
 
 // Stream is one stream of a connection. Reading and writing are independent; each is for one goroutine at a time.

@@ -31,6 +31,10 @@ type Masks struct {
 	Client func(dst io.Writer) Text
 	// Record masks what the book keeps of what the client sends. Required.
 	Record func(dst io.Writer) Text
+	// Digest stands in the book for bytes, the first of which is at position at of a stream, while it is not clear what
+	// they are. It is keyed, and of equal bytes at two places it is not the same, so that nobody can tell them from it.
+	// Required.
+	Digest func(s recording.Stream, at int64, b []byte) string
 }
 
 // plain is the Text that hides nothing.

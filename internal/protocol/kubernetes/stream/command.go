@@ -55,7 +55,7 @@ func (c Command) Run(ctx context.Context) access.Outcome {
 	r.stderr = toClient(c.Book, recording.Stderr, c.Masks, to(remotecommand.Stderr))
 	r.stdin = toUpstream(c.Book, recording.Stdin, c.Masks, func(b []byte) error {
 		return c.Upstream.Send(remotecommand.Stdin, b)
-	})
+	}, r.failStdin)
 
 	stop := context.AfterFunc(ctx, func() { r.fail(cutBy(ctx)) })
 	defer stop()
@@ -141,6 +141,13 @@ func input(err error) error {
 		return err
 	}
 	return nil
+}
+
+// failStdin is told of input that could not go on after its linger.
+func (r *run) failStdin(err error) {
+	if err := input(err); err != nil {
+		r.fail(err)
+	}
 }
 
 func (r *run) closeStdin() error {

@@ -3,8 +3,8 @@
 // decoded, recorded and masked on the way. It guarantees that
 //
 //   - bytes are in the book before they are sent on, in either direction, and a book that cannot take them ends the
-//     connection; but input that begins as a known secret does, and after which nothing follows for a moment, goes on
-//     and is recorded when it is clear what it is, at the latest when the stream ends;
+//     connection. Of input that begins as a known secret does, and after which nothing follows for a moment, the book has
+//     first a keyed digest, and what it was when it is clear, at the latest when the stream ends;
 //   - what the book holds of the client's output is what the client was given, masked; what it holds of the client's
 //     input has known secrets replaced, while the upstream gets the true bytes;
 //   - memory is bounded: a side that does not read is waited for, never buffered;

@@ -17,12 +17,8 @@ import (
 	"gatebook/internal/wire/websocket"
 )
 
-const (
-	// maxChannelPorts is how many ports the channels of one WebSocket can name.
-	maxChannelPorts = 127
-	// maxPortError bounds the text of one failed connection, in bytes.
-	maxPortError = 16 << 10
-)
+// maxChannelPorts is how many ports the channels of one WebSocket can name.
+const maxChannelPorts = 127
 
 // Forward serves a port-forward and returns how it ended. ports are those that the request names; where it names any,
 // no other is forwarded to. Over SPDY a client names ports only as it goes.
@@ -186,12 +182,21 @@ func (f *forward) serve(client portforward.Pair, name recording.Stream) {
 		err = access.Refuse(access.CodeUpstream, err, "the target did not take a connection to port %d", client.Port)
 	}
 	if err != nil {
-		f.tell(client, name, failure(err).Message)
+		f.tell(client, name, refusal(err))
 		return
 	}
 	defer upstream.Reset()
 	c := &connection{f: f, client: client, upstream: upstream, name: name}
 	c.run()
+}
+
+// refusal is what a client is told of a connection that did not come about: the target's own words where it has any.
+func refusal(err error) string {
+	var said *portforward.Refused
+	if errors.As(err, &said) && said.Text != "" {
+		return said.Text
+	}
+	return failure(err).Message
 }
 
 // tell writes an error to the client, recorded first, and ends both of its streams.
@@ -245,7 +250,7 @@ func (c *connection) run() {
 	in := toUpstream(c.f.Book, c.name, c.f.Masks, func(b []byte) error {
 		_, err := c.upstream.Data.Write(b)
 		return err
-	})
+	}, c.f.failBook)
 	out := toClient(c.f.Book, c.name, c.f.Masks, func(b []byte) error {
 		_, err := c.client.Data.Write(b)
 		return err
@@ -301,6 +306,6 @@ func collect(from portforward.Stream, text *strings.Builder) {
 		if err != nil {
 			return
 		}
-		text.Write(b[:min(len(b), maxPortError-text.Len())])
+		text.Write(b[:min(len(b), portforward.MaxReason-text.Len())])
 	}
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,8 +13,9 @@ import (
 const (
 	// gatherBytes is how much a lane gathers before it records and sends.
 	gatherBytes = 32 << 10
-	// linger is how long input that begins as a known secret does waits to be recorded. Then it goes on all the same,
-	// and is recorded when it is clear what it is: nobody can be made to wait for ever for what they typed.
+	// linger is how long input that begins as a known secret does waits for what follows. Then it goes on all the same,
+	// since nobody can be made to wait for ever for what they typed: the book has it as a digest first, and what it was
+	// as soon as it is clear.
 	linger = 25 * time.Millisecond
 )
 
@@ -68,7 +70,10 @@ type lane struct {
 	// Towards the upstream only: the true bytes, which wait until the book has what stands for them.
 	forward func([]byte) error
 	pending []byte
-	early   bool // some were sent before the book had what stands for them: see linger
+	waiting bool               // until release: bytes are pending
+	vouch   func([]byte) error // records the digest of pending
+	early   bool               // some were sent on for their digest: what they were is still to be recorded
+	failed  func(error)        // told of a failure that no write can be told of, with the lane's lock held
 }
 
 // toClient makes a lane whose bytes are masked, recorded as masked, and sent.
@@ -85,10 +90,15 @@ func toClient(book Book, name recording.Stream, m Masks, send func([]byte) error
 	return l
 }
 
-// toUpstream makes a lane whose bytes are recorded with secrets replaced, and then sent as they came.
-func toUpstream(book Book, name recording.Stream, m Masks, send func([]byte) error) *lane {
-	l := &lane{forward: send}
+// toUpstream makes a lane whose bytes are recorded with secrets replaced, and then sent as they came. failed must not
+// call the lane.
+func toUpstream(book Book, name recording.Stream, m Masks, send func([]byte) error, failed func(error)) *lane {
+	l := &lane{forward: send, failed: failed}
 	l.out.pass = func(b []byte) error { return record(book, name, recording.FromClient, b) }
+	l.vouch = func(b []byte) error {
+		note := fmt.Appendf(nil, `{"at":%d,"bytes":%d,"digest":%q}`+"\n", l.bytes, len(b), m.Digest(name, l.bytes, b))
+		return record(book, name.Ahead(), recording.FromClient, note)
+	}
 	l.text = m.Record(&l.out)
 	return l
 }
@@ -115,7 +125,12 @@ func (l *lane) write(p []byte) error {
 	return l.err
 }
 
+// wait begins the linger of the first byte that waits; what comes after it makes it wait no longer.
 func (l *lane) wait() {
+	if l.waiting {
+		return
+	}
+	l.waiting = true
 	if l.timer == nil {
 		l.timer = time.AfterFunc(linger, l.release)
 		return
@@ -132,6 +147,11 @@ func (l *lane) pass(held int) error {
 	if n <= 0 {
 		return nil
 	}
+	return l.send(n)
+}
+
+// send sends on the first n bytes that wait.
+func (l *lane) send(n int) error {
 	if err := l.forward(l.pending[:n]); err != nil {
 		return err
 	}
@@ -140,13 +160,20 @@ func (l *lane) pass(held int) error {
 	return nil
 }
 
-// release sends on the input that was held back, since nothing followed in time.
+// release sends on the input that was held back, since nothing followed in time, once the book has its digest.
 func (l *lane) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.ended && l.err == nil {
+	l.waiting = false
+	if l.ended || l.err != nil || len(l.pending) == 0 {
+		return
+	}
+	if l.err = l.vouch(l.pending); l.err == nil {
 		l.early = true
-		l.err = l.pass(0) // the next write gets the error
+		l.err = l.send(len(l.pending))
+	}
+	if l.err != nil {
+		l.failed(l.err)
 	}
 }
 
@@ -154,20 +181,30 @@ func (l *lane) release() {
 func (l *lane) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stop() || l.err != nil {
-		return l.err
-	}
-	if l.err = l.text.Close(); l.err == nil {
-		l.err = l.pass(0)
+	switch {
+	case l.stop():
+	case l.err != nil:
+		l.settle()
+	default:
+		if l.err = l.text.Close(); l.err == nil {
+			l.err = l.pass(0)
+		}
 	}
 	return l.err
 }
 
-// abandon lets go of nothing more. Input that went on before it was recorded is recorded still.
+// abandon lets go of nothing more.
 func (l *lane) abandon() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stop() || !l.early {
+	if !l.stop() {
+		l.settle()
+	}
+}
+
+// settle records what went on for its digest, however the stream ends.
+func (l *lane) settle() {
+	if !l.early {
 		return
 	}
 	err := l.text.Close()
