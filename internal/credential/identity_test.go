@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -145,13 +146,26 @@ func TestForIdentity(t *testing.T) {
 func TestSources(t *testing.T) {
 	f := newFar(t)
 	file := filepath.Join(t.TempDir(), "token")
-	u := newUpstream(t, Options{URL: f.URL, CA: f.ca(), Secret: TokenFile(file)})
-	for _, token := range []string{"one", "two"} { // rotated in place
-		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+	source, _ := TokenFile(file).(*token)
+	now := time.Now()
+	source.now = func() time.Time { return now }
+	u := newUpstream(t, Options{URL: f.URL, CA: f.ca(), Secret: source})
+	for _, c := range []struct {
+		passed      time.Duration
+		written, is string
+	}{
+		{0, "one", "one"}, {tokenLife - 1, "two", "one"}, {1, "two", "two"}, // rotated in place
+		{tokenLife, "", ""}, {0, "", ""}, // what could not be read is asked for again, and the old one is not used
+		{0, "three", "three"},
+	} {
+		now = now.Add(c.passed)
+		if err := os.WriteFile(file, []byte(c.written+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := send(t, u, permit(t, agent), "/", nil); err != nil || f.take()[0].Header.Get("Authorization") != "Bearer "+token {
-			t.Errorf("%s: %v", token, err)
+		_, err := send(t, u, permit(t, agent), "/", nil)
+		got := f.take()
+		if (err == nil) != (c.is != "") || len(got) > 0 && got[0].Header.Get("Authorization") != "Bearer "+c.is || (len(got) > 0) != (c.is != "") {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 	for name, s := range map[string]Source{

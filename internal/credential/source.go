@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync/atomic"
+	"time"
 )
 
-// Source gives the gateway's own credential for an upstream. It is read late: for each request or handshake.
+// Source gives the gateway's own credential for an upstream. It is read late: while requests come, at most tokenLife
+// before, or for each handshake.
 type Source interface {
 	// apply sets the credential on a request; a source that works in the handshake does nothing.
 	apply(*http.Request) error
@@ -64,10 +67,14 @@ func (b basic) apply(r *http.Request) error {
 	return nil
 }
 
-// Token is a bearer token given by get, which is called for every request.
-func Token(get func() (string, error)) Source { return token{get} }
+// tokenLife is how long a bearer token is used without asking for it again: reading a file costs more than masking a
+// small answer. What rotates a token leaves the old one valid for longer than that.
+const tokenLife = time.Second
 
-// TokenFile is a bearer token in a file, read for every request, so that it can be rotated in place.
+// Token is a bearer token given by get, which is called again once what it gave is tokenLife old.
+func Token(get func() (string, error)) Source { return &token{get: get, now: time.Now} }
+
+// TokenFile is a bearer token in a file, read again as Token says, so that it can be rotated in place.
 func TokenFile(path string) Source {
 	return Token(func() (string, error) {
 		b, err := os.ReadFile(path)
@@ -82,19 +89,32 @@ func TokenFile(path string) Source {
 	})
 }
 
-type token struct{ get func() (string, error) }
-
-func (t token) apply(r *http.Request) error {
-	v, err := t.get()
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Authorization", "Bearer "+v)
-	return nil
+type token struct {
+	none
+	get  func() (string, error)
+	now  func() time.Time
+	kept atomic.Pointer[keptToken]
 }
 
-func (token) certificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	return &tls.Certificate{}, nil
+// keptToken is never changed: the header's value is shared by requests.
+type keptToken struct {
+	authorization []string
+	until         time.Time
+}
+
+func (t *token) apply(r *http.Request) error {
+	now := t.now()
+	k := t.kept.Load()
+	if k == nil || !now.Before(k.until) {
+		v, err := t.get()
+		if err != nil {
+			return err
+		}
+		k = &keptToken{[]string{"Bearer " + v}, now.Add(tokenLife)}
+		t.kept.Store(k)
+	}
+	r.Header["Authorization"] = k.authorization
+	return nil
 }
 
 // Certificate is a client certificate given by get, which is called for every handshake.
