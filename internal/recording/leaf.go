@@ -63,14 +63,6 @@ type Leaf struct {
 	Digest access.Digest `json:"digest,omitzero"`
 }
 
-func (l *Leaf) encode() ([]byte, error) {
-	b, err := json.Marshal(l)
-	if err != nil {
-		return nil, fmt.Errorf("encoding a ledger entry: %w", err)
-	}
-	return b, nil
-}
-
 // ParseLeaf reads a ledger entry.
 func ParseLeaf(entry []byte) (Leaf, error) {
 	var l Leaf

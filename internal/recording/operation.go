@@ -1,7 +1,6 @@
 package recording
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,22 +97,18 @@ func (o *Operation) end(c *Closing) error {
 
 // appendEnd adds the two frames that end an operation: its outcome, and its leaf.
 func (t *tally) appendEnd(g *batch, number uint64, delta time.Duration, c *Closing) error {
-	data, err := json.Marshal(c)
+	start := len(g.arena)
+	frame, err := c.append(appendEnd(g.arena, number, delta, nil))
 	if err != nil {
 		return fmt.Errorf("ending operation %s: %w", t.leaf.Operation, err)
 	}
-	start := len(g.arena)
-	g.arena = appendEnd(g.arena, number, delta, data)
+	g.arena = frame
 	g.end()
 	leaf, err := t.close(g.arena[start:], delta.Truncate(time.Microsecond), c)
 	if err != nil {
 		return err
 	}
-	entry, err := leaf.encode()
-	if err != nil {
-		return err
-	}
-	g.arena = appendLeaf(g.arena, leaf.Session, entry)
+	g.arena = leaf.append(appendLeaf(g.arena, leaf.Session, nil))
 	g.end()
 	return nil
 }

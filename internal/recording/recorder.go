@@ -176,12 +176,12 @@ func (r *Recorder) begin(g *batch, opening *Opening) (*Operation, error) {
 	if op.Time.IsZero() {
 		op.Time = began
 	}
-	data, err := json.Marshal(opening)
-	if err != nil {
-		return nil, fmt.Errorf("encoding it: %w", err)
-	}
 	o := &Operation{r: r, number: r.nextOp.Add(1) - 1, change: opening.Change, began: began, tally: newTally(opening, began)}
-	g.arena = appendBegin(g.arena, o.number, op.Session, op.ID, began, data)
+	frame, err := opening.append(appendBegin(g.arena, o.number, op.Session, op.ID, began, nil))
+	if err != nil {
+		return nil, err
+	}
+	g.arena = frame
 	g.end()
 	return o, nil
 }
@@ -249,11 +249,7 @@ func (r *Recorder) Note(session, kind string, v any) error {
 	t := tally{sum: sha256.New()}
 	t.hash(t.sum, g.arena)
 	leaf.Digest = t.digest()
-	entry, err := leaf.encode()
-	if err != nil {
-		return err
-	}
-	g.arena = appendLeaf(g.arena, leaf.Session, entry)
+	g.arena = leaf.append(appendLeaf(g.arena, leaf.Session, nil))
 	g.end()
 	return r.append(r.level(true), g)
 }

@@ -222,11 +222,7 @@ func (s *sealer) appendLeaves(d *demux, outputs []output) error {
 		return err
 	}
 	for _, o := range outputs {
-		entry, err := o.Leaf.encode()
-		if err != nil {
-			return err
-		}
-		if err := w.add(entry); err != nil {
+		if err := w.add(o.Leaf.append(nil)); err != nil {
 			return err
 		}
 	}

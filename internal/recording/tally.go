@@ -108,14 +108,10 @@ func (t *tally) resume(op uint64) (*Frame, error) {
 	if err != nil {
 		return nil, fmt.Errorf("carrying over operation %s: %w", t.leaf.Operation, err)
 	}
-	data, err := t.leaf.encode()
-	if err != nil {
-		return nil, err
-	}
 	l := &t.leaf
 	return &Frame{
 		Kind: KindResume, Op: op, Session: l.Session, ID: string(l.Operation), Time: l.Start, Delta: t.delta,
-		Frames: l.Frames, FromClient: l.FromClient, ToClient: l.ToClient, State: state, Data: data,
+		Frames: l.Frames, FromClient: l.FromClient, ToClient: l.ToClient, State: state, Data: t.leaf.append(nil),
 	}, nil
 }
 

@@ -91,8 +91,8 @@ func operationRow(r *access.Record) ([]any, error) {
 	op := r.Operation
 	namespace, resource, names, docs, err0 := describe(&op)
 	op.Command = "" // has a column of its own
-	body, err1 := json.Marshal(op)
-	decision, err2 := json.Marshal(r.Decision)
+	body, err1 := op.AppendJSON(nil)
+	decision, err2 := r.Decision.AppendJSON(nil)
 	outcome, err3 := optional(r.Outcome)
 	refused, err4 := optional(r.Refused)
 	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
