@@ -49,7 +49,7 @@ func (w *JSONWriter) Write(b []byte) (int, error) {
 		}
 		rest = rest[n:]
 	}
-	return len(b), w.deliver()
+	return len(b), w.deliver(false)
 }
 
 // step is how much is read before something is passed on, and probe how much is added to an unfinished token at once.
@@ -95,7 +95,7 @@ func (w *JSONWriter) parse(b []byte, last bool) int {
 		return 0
 	}
 	if len(w.p.out) >= step {
-		w.deliver()
+		w.deliver(false)
 	}
 	return used
 }
@@ -106,18 +106,24 @@ func (w *JSONWriter) fail(why problem, at int) {
 	}
 }
 
-func (w *JSONWriter) deliver() error {
-	if w.err == nil && len(w.p.out) > 0 {
-		if _, err := w.dst.Write(w.p.out); err != nil {
-			w.err = fmt.Errorf("writing masked JSON: %w", err)
-		}
-		w.p.out = w.p.out[:0]
+// deliver passes on what is ready; see parser.ready.
+func (w *JSONWriter) deliver(all bool) error {
+	if w.err != nil {
+		return w.err
 	}
+	n := w.p.ready(all)
+	if n == 0 {
+		return nil
+	}
+	if _, err := w.dst.Write(w.p.out[:n]); err != nil {
+		w.err = fmt.Errorf("writing masked JSON: %w", err)
+	}
+	w.p.gone(n)
 	return w.err
 }
 
-// Flush has nothing to add to what Write passed on.
-func (w *JSONWriter) Flush() error { return w.err }
+// Flush has nothing to add to what Write passed on, but for Objects: these that are whole.
+func (w *JSONWriter) Flush() error { return w.deliver(true) }
 
 // Close ends the stream. A document that is not complete is a *SyntaxError. Masked may still be called.
 func (w *JSONWriter) Close() error {
@@ -130,7 +136,7 @@ func (w *JSONWriter) Close() error {
 			w.fail(endsEarly, len(w.carry))
 		}
 	}
-	err := w.deliver()
+	err := w.deliver(true)
 	w.masked = w.p.masked
 	clear(w.carry[:cap(w.carry)])
 	w.p.free()

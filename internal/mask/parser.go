@@ -32,6 +32,16 @@ type parser struct {
 	want  want
 	at    *state // of the value that comes next
 
+	// ahead says that nothing of an object is searched for known values before all of it is read; see Objects.
+	ahead   bool
+	lists   []string // keys of the root whose elements are objects
+	inList  bool     // the last key of the root was one of these
+	settled int      // of out belongs to objects that were read whole
+	open    int      // where in out the string begins that the last piece ended in
+
+	// exposed is what sweep looks at.
+	exposed []exposed
+
 	// more says that the piece can be had again from any token on, with what comes after it.
 	more bool
 
@@ -47,6 +57,7 @@ type parser struct {
 	splices *[]splice
 
 	face    face
+	room    []byte // what sweep makes
 	keyed   []byte // room for a key's or value's text behind room for the engine's key
 	plain   []byte
 	scratch []byte
@@ -70,6 +81,7 @@ func (s *Scope) newParser(shape *Shape, known bool) *parser {
 	}
 	p.want, p.at, p.stack, p.inside = wantDocument, p.root, p.stack[:0], false
 	p.out, p.masked, p.splices, p.skipped, p.more = p.out[:0], 0, nil, false, false
+	p.ahead, p.lists, p.inList, p.settled, p.exposed = false, nil, false, 0, p.exposed[:0]
 	return p
 }
 
@@ -84,7 +96,7 @@ func (p *parser) free() {
 		p.secret.drop()
 		p.secret = nil
 	}
-	for _, b := range []*[]byte{&p.out, &p.keyed, &p.plain, &p.scratch} {
+	for _, b := range []*[]byte{&p.out, &p.room, &p.keyed, &p.plain, &p.scratch} {
 		clear((*b)[:cap(*b)])
 		if cap(*b) > 2*step {
 			*b = nil
@@ -103,10 +115,6 @@ func (p *parser) between() bool { return p.want == wantDocument && !p.inside }
 
 // parse reads b, which follows what was read before, and gives how much of it was read: what is left is an unfinished
 // token. last says that nothing follows. Where there is a problem, the position is its.
-//
-// This is the loop that all bytes pass through. It deals itself with what is common (plain keys and strings, where
-// nothing is masked, and what stands between them) and leaves the rest to others; so it is longer than functions here
-// should be.
 func (p *parser) parse(b []byte, last bool) (i int, why problem) {
 	p.from = 0
 	if p.inside {
@@ -114,83 +122,59 @@ func (p *parser) parse(b []byte, last bool) (i int, why problem) {
 			return i, why
 		}
 	}
-	plainOnly := !p.known
 	for i < len(b) {
-		next := i
-		c := b[i]
-		switch p.want {
-		case wantCommaOrEnd:
-			top := &p.stack[len(p.stack)-1]
-			switch {
-			case c == ',' && top.object:
-				p.want = wantKey
-				i++
-				continue
-			case c == ',':
-				p.want, p.at = wantValue, top.at.element()
-				i++
-				continue
-			case c == '}' && top.object, c == ']' && !top.object:
-				p.pop()
-				i++
-				continue
-			case isSpace(c):
-				i++
-				continue
-			}
-			return i, wantedComma
-		case wantKey, wantKeyOrEnd:
-			if c == '"' && plainOnly {
-				if end := plainRun(b, i+1); end+1 < len(b) && b[end] == '"' && b[end+1] == ':' {
-					if p.at = p.stack[len(p.stack)-1].at; p.at != nil {
-						p.at = p.at.child(b[i+1 : end])
-					}
-					p.want = wantValue
-					i = end + 2
-					continue
-				}
-			}
-			if isSpace(c) {
-				i++
-				continue
-			}
-			next, why = p.key(b, i)
-		case wantColon:
-			if isSpace(c) {
-				i++
-				continue
-			}
-			if c != ':' {
-				return i, wantedColon
-			}
-			next, p.want = i+1, wantValue
-		default: // a value
-			if c == '"' && plainOnly && p.at == nil {
-				if end := plainRun(b, i+1); end < len(b) && b[end] == '"' {
-					p.done()
-					i = end + 1
-					continue
-				}
-			}
-			if isSpace(c) {
-				i++
-				continue
-			}
-			next, why = p.value(b, i, last)
-		}
+		next, why := p.token(b, p.pass(b, i), last)
 		if why != fine {
 			return next, why
 		}
 		if next == i {
 			break // unfinished
 		}
-		i = next
-		if p.inside {
+		if i = next; p.inside {
 			return i, fine
 		}
 	}
 	p.keep(b, i)
+	p.settleDocument()
+	if p.known && !p.ahead && p.splices == nil {
+		p.sweep(len(p.out))
+	}
 	return i, fine
+}
+
+// token reads what comes next, whatever it is.
+func (p *parser) token(b []byte, i int, last bool) (int, problem) {
+	if i == len(b) {
+		return i, fine
+	}
+	c := b[i]
+	if isSpace(c) {
+		return i + 1, fine
+	}
+	switch p.want {
+	case wantCommaOrEnd:
+		top := &p.stack[len(p.stack)-1]
+		switch {
+		case c == ',' && top.object:
+			p.want = wantKey
+		case c == ',':
+			p.want, p.at = wantValue, top.at.element()
+		case c == '}' && top.object, c == ']' && !top.object:
+			p.pop(i + 1)
+		default:
+			return i, wantedComma
+		}
+		return i + 1, fine
+	case wantKey, wantKeyOrEnd:
+		return p.key(b, i)
+	case wantColon:
+		if c != ':' {
+			return i, wantedColon
+		}
+		p.want = wantValue
+		return i + 1, fine
+	}
+	return p.value(b, i, last)
 }
 
 // keep passes on what stands before position i.
@@ -213,9 +197,11 @@ func (p *parser) replace(b []byte, start, end int, text []byte) {
 	p.masked++
 }
 
-func (p *parser) pop() {
+// pop ends the innermost object or array, at position end.
+func (p *parser) pop(end int) {
 	p.stack = p.stack[:len(p.stack)-1]
 	p.done()
+	p.settleObject(end)
 }
 
 func (p *parser) push(object bool) problem {
@@ -235,7 +221,7 @@ func (p *parser) push(object bool) problem {
 func (p *parser) key(b []byte, i int) (int, problem) {
 	if b[i] != '"' {
 		if b[i] == '}' && p.want == wantKeyOrEnd {
-			p.pop()
+			p.pop(i + 1)
 			return i + 1, fine
 		}
 		return i, wantedKey
@@ -258,10 +244,9 @@ func (p *parser) key(b []byte, i int) (int, problem) {
 			text = p.plain
 		}
 		p.at = p.at.child(text)
+		p.noteKey(text)
 	}
-	if p.known {
-		p.search(b, i+1, end)
-	}
+	p.look(b, i+1, end)
 	p.want = wantColon
 	if end++; end < len(b) && b[end] == ':' {
 		end++
@@ -278,7 +263,7 @@ func (p *parser) value(b []byte, i int, last bool) (int, problem) {
 	case c == '{', c == '[':
 		return i + 1, p.push(c == '{')
 	case c == ']' && p.want == wantElementOrEnd:
-		p.pop()
+		p.pop(i + 1)
 		return i + 1, fine
 	case c == '-' || c >= '0' && c <= '9':
 		end, ok := number(b, i)
@@ -325,6 +310,10 @@ func (p *parser) done() {
 func (p *parser) number(b []byte, start, end int) {
 	text := b[start:end]
 	if p.at.action() == nil {
+		if p.splices == nil {
+			p.look(b, start, end)
+			return
+		}
 		if _, found := p.lookUp(text); !found {
 			return
 		}
@@ -348,8 +337,8 @@ func (p *parser) text(b []byte, i int) (int, problem) {
 		return end, fine
 	case a != nil:
 		p.hide(b, i+1, end, escaped, a)
-	case p.known:
-		p.search(b, i+1, end)
+	default:
+		p.look(b, i+1, end)
 	}
 	p.done()
 	return end + 1, fine

@@ -49,6 +49,9 @@ func (p *parser) hide(b []byte, start, end int, escaped bool, a *action) {
 	if text, n := p.cover(raw, escaped, a); n > 0 {
 		p.replace(b, start, end, text)
 		p.masked += n - 1
+		if a.encoding == JSON {
+			p.seeNested(len(p.out)-len(text), len(p.out))
+		}
 	}
 }
 
@@ -260,10 +263,14 @@ func (s *secret) drop() {
 func (p *parser) begin(b []byte, start, end int, a *action) {
 	p.inside = true
 	p.keep(b, start)
+	p.open = len(p.out)
+	if p.known && !p.ahead {
+		p.sweep(len(p.out))
+	}
 	switch {
 	case a != nil:
 		p.secret = p.newSecret(a)
-	case p.known:
+	case p.known && !p.ahead:
 		p.ownStream().reset()
 	default:
 		p.skipped = true
@@ -296,8 +303,14 @@ func (p *parser) resume(b []byte) (int, problem) {
 	}
 	switch {
 	case p.secret != nil:
+		nested := p.secret.a.encoding == JSON
 		p.out = append(p.out, p.secret.end()...)
 		p.secret = nil
+		if nested {
+			p.seeNested(p.open, len(p.out))
+		}
+	case p.skipped && p.known:
+		p.see(end-(len(p.out)-p.open), end)
 	case !p.skipped:
 		p.out = p.stream.run(p.out, ended)
 		p.masked += p.stream.masked
@@ -313,6 +326,16 @@ func (p *parser) ownStream() *stream {
 		p.stream = p.s.newStream()
 	}
 	return p.stream
+}
+
+// look sees to it that nothing known stays in b[start:end], which no rule masks.
+func (p *parser) look(b []byte, start, end int) {
+	switch {
+	case p.splices != nil:
+		p.search(b, start, end)
+	case p.known && end-start >= windowBytes:
+		p.see(start, end)
+	}
 }
 
 // search replaces known values in the string content b[start:end].

@@ -135,10 +135,11 @@ func (x *exchange) maskingOf(masks []access.Mask) (masking, error) {
 	return m, nil
 }
 
-// maskBytes masks a JSON document for the record, for policy and for people: always by structure and by known values.
+// maskBytes masks a JSON document for the record, for policy and for people: always by structure and by known values,
+// those included that the document itself makes known.
 func maskBytes(scope *mask.Scope, data []byte, shape *mask.Shape) ([]byte, error) {
 	var out bytes.Buffer
-	w := scope.JSON(&out, shape, true)
+	w := scope.Objects(&out, shape)
 	if _, err := w.Write(data); err != nil {
 		return nil, err
 	}

@@ -153,9 +153,6 @@ func (x *exchange) lookup(p gate.Permit, r *http.Request, shape *mask.Shape, out
 		return nil, fmt.Errorf("reading what is stored: it is longer than limits.storedBytes, %d bytes", limit)
 	}
 	masked, err := maskBytes(x.scope, data, shape)
-	if err == nil && shape != nil { // again: the metadata, which comes first, may repeat what has become known only by now
-		masked, err = maskBytes(x.scope, data, shape)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("masking what is stored: %w", err)
 	}
