@@ -143,15 +143,17 @@ func (g *gateway) openBook(ctx context.Context) (err error) {
 	if len(g.cfg.Recording.Auditors) == 0 && g.operator == nil { // up says it at the terminal
 		g.log.Warn("the key that opens recordings is on this machine; set recording.auditors, and keep theirs elsewhere", "key", g.folder("auditor.key"))
 	}
+	var past states
 	g.recorder, err = recording.Open(recording.Options{
 		Journal: g.journal, Ledger: g.ledger, Archive: g.archive, Dir: g.folder("sealing"), Recipients: g.keys.auditors, Index: g.store, IndexDelay: indexDelay,
 		Durability: recording.Durability(g.cfg.Recording.Durability), SealBytes: g.cfg.Recording.SealBytes, SealAge: g.cfg.Recording.SealAge, Log: g.log,
+		Indexed: func() (uint64, error) { return g.store.Passed(ctx) }, Notes: past.note,
 	})
 	if err != nil {
-		return err
+		return indexLost(err)
 	}
 	g.onClose(g.recorder.Close)
-	return nil
+	return past.apply(ctx, g.store)
 }
 
 // openMasks makes the mask engine, which remembers across restarts what it knew to be secret.

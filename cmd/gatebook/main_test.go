@@ -59,6 +59,9 @@ func TestAskedWrongly(t *testing.T) {
 		{"policy check " + missing, missing},
 		{"policy test " + missing, missing},
 		{"up", "kubeconfig"},
+		{"index rebuild", "--config"},
+		{"index rebuild --config " + missing, missing},
+		{"index rebuld", "did you mean rebuild"},
 	} {
 		_, err := invoke(t, strings.Fields(c.args)...)
 		var usage usageError

@@ -61,11 +61,11 @@ func (r *reading) session(ctx context.Context, id access.SessionID, fn func(reco
 		if err != nil {
 			return err
 		}
-		folder, err := archive.OpenFolder(r.archive)
+		folder, done, err := r.openArchive()
 		if err != nil {
-			return usageError{err}
+			return err
 		}
-		defer folder.Close()
+		defer done()
 		return keyHint(recording.ReadSession(folder, id, fn, ids...))
 	}
 	x, err := r.open()
@@ -74,6 +74,15 @@ func (r *reading) session(ctx context.Context, id access.SessionID, fn func(reco
 	}
 	defer x.Close()
 	return r.remote(ctx, x, id, fn)
+}
+
+// openArchive opens the copy of the archive. done releases it.
+func (r *reading) openArchive() (*archive.Folder, func(), error) {
+	folder, err := archive.OpenFolder(r.archive)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	return folder, func() { _ = folder.Close() }, nil // opened for reading alone
 }
 
 // remote reads what is not sealed yet first, so that nothing can move from one to the other unseen.

@@ -9,6 +9,6 @@ func verbs() []func(*cobra.Command) {
 		addLogin, addToken, addKubeconfig, addWhoAmI,
 		addApprovals, addApprove, addDeny, addRevoke,
 		addSessions, addSearch, addShow, addTail, addReplay, addExport, addVerify, addCheckpoint,
-		addPolicy,
+		addPolicy, addIndex,
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
-	"gatebook/internal/archive"
 	"gatebook/internal/recording"
 )
 
@@ -86,12 +85,12 @@ func (r *reading) book(ledger, public string, known []string) (*recording.Book, 
 	if b.Identities, err = r.identities(); err != nil {
 		return nil, nil, err
 	}
-	folder, err := archive.OpenFolder(r.archive)
+	folder, done, err := r.openArchive()
 	if err != nil {
-		return nil, nil, usageError{err}
+		return nil, nil, err
 	}
 	b.Archive = folder
-	return b, func() { _ = folder.Close() }, nil // opened for reading alone
+	return b, done, nil
 }
 
 func printVerification(w io.Writer, v *recording.Verification, opened bool, known int, asJSON bool) error {

@@ -99,6 +99,10 @@ func (x *indexer) frame(raw []byte) error {
 	if err := x.take(&f); err != nil {
 		return err
 	}
+	if f.Kind == KindUnit { // no unit is removed before the index has said that it was there
+		passed := f.NextFrame
+		x.pending = append(x.pending, access.IndexEntry{Passed: &passed})
+	}
 	x.number++
 	if len(x.pending) >= maxPending {
 		return x.flush()

@@ -45,7 +45,8 @@ type Ledger interface {
 // point before after a crash: it is idempotent. An error is retried; nothing waits for it but the removal of the
 // journal's segments.
 type Index interface {
-	// PutBatch takes entries in order, all or none. A session comes before its operations; where it is there, the
+	// PutBatch takes entries in order, all or none. What Passed says last is given again at the next start, by
+	// Options.Indexed. A session comes before its operations; where it is there, the
 	// earlier Started and the later Last stay. A record that has an Outcome is not replaced by one that has none. The end
 	// of an operation that is not there is not an error.
 	PutBatch(entries []access.IndexEntry) error
@@ -63,6 +64,12 @@ type Options struct {
 	Recipients []age.Recipient
 	// Index may be nil.
 	Index Index
+	// Indexed gives what the index was last told has passed; 0 for a new one. Open fails with ErrIndexLost where the journal
+	// no longer has what follows. Nil: that is not looked at.
+	Indexed func() (uint64, error)
+	// Notes, if set, is told at Open of every note that is still in the journal, oldest first: for states that follow
+	// them, and that may be behind after a crash. data is valid until it returns.
+	Notes func(kind string, data []byte) error
 	// IndexDelay is how long the index is behind where operations come one after another: what comes within it shares
 	// one durable step, which costs more than an operation. At 0 each is indexed at once.
 	IndexDelay time.Duration

@@ -24,6 +24,9 @@ func (r *Recorder) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := r.indexHas(found); err != nil {
+		return err
+	}
 	open := map[uint64]*tally{}
 	if len(found) > 0 {
 		if open, err = r.replay(found[0]); err != nil {
@@ -50,6 +53,27 @@ func (r *Recorder) recover() error {
 	return r.journal.Append(journal.Synced)
 }
 
+// ErrIndexLost says that an index does not have what the journal has already let go of: it was lost, or an older one is in
+// its place.
+var ErrIndexLost = errors.New("the index lacks what was recorded before")
+
+// indexHas reports whether the index goes on where the journal begins.
+func (r *Recorder) indexHas(found []unit) error {
+	if r.o.Indexed == nil {
+		return nil
+	}
+	has, err := r.o.Indexed()
+	switch {
+	case err != nil:
+		return err
+	case len(found) > 0 && has < found[0].firstFrame:
+		return fmt.Errorf("%w: it has the first %d frames, and the journal begins with number %d", ErrIndexLost, has, found[0].firstFrame)
+	case len(found) == 0 && has == 0 && r.o.Ledger.Size() > 0:
+		return fmt.Errorf("%w: index and journal are empty, and the ledger has %d entries", ErrIndexLost, r.o.Ledger.Size())
+	}
+	return nil
+}
+
 // replay reads the whole journal from the first unit on and gives the operations that have no end.
 func (r *Recorder) replay(first unit) (map[uint64]*tally, error) {
 	open := map[uint64]*tally{}
@@ -65,6 +89,11 @@ func (r *Recorder) replay(first unit) (map[uint64]*tally, error) {
 		frames++
 		if f.Op >= nextOp && f.Kind != KindUnit && f.Kind != KindNote && f.Kind != KindLeaf {
 			nextOp = f.Op + 1
+		}
+		if f.Kind == KindNote && r.o.Notes != nil {
+			if err := r.o.Notes(f.Name, f.Data); err != nil {
+				return fmt.Errorf("following note %s: %w", f.Name, err)
+			}
 		}
 		return replayFrame(open, raw, &f)
 	})

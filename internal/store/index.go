@@ -88,6 +88,8 @@ func (b *batch) put(e access.IndexEntry) error {
 		return b.putOperation(e.Record)
 	case e.End != nil:
 		return b.endOperation(e.End.ID, e.End.Outcome)
+	case e.Passed != nil:
+		return b.passed(*e.Passed)
 	}
 	return errors.New("an entry without content")
 }
