@@ -296,7 +296,7 @@ func (g *gateway) openServer(ctx context.Context) error {
 	}
 	g.server = server.New(server.Options{
 		Authenticate: g.identity.Authenticate, Session: g.sessions.Of, Targets: handlers, Hosts: hosts, Own: g.own(), TLS: tc, Log: g.log,
-		HeaderBytes: g.cfg.Limits.HeaderBytes, HeaderTimeout: g.cfg.Limits.HeaderTimeout, Streams: g.cfg.Limits.Streams,
+		HeaderBytes: g.cfg.Limits.HeaderBytes, HeaderTimeout: g.cfg.Limits.HeaderTimeout, BodyTimeout: g.cfg.Limits.BodyTimeout, Streams: g.cfg.Limits.Streams,
 	})
 	return nil
 }
@@ -364,7 +364,7 @@ func (g *gateway) restore(ctx context.Context, id string) error {
 
 // serve answers on the listener, and on the administrative one, until ctx ends; then it drains.
 func (g *gateway) serve(ctx context.Context, l, admin net.Listener) error {
-	a := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 5 * time.Second}
+	a := &http.Server{Handler: g.admin(), ReadTimeout: 5 * time.Second}
 	failed := make(chan error, 2)
 	go func() { failed <- g.server.Serve(l) }()
 	go func() {

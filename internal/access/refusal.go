@@ -17,6 +17,7 @@ const (
 	CodeApprovalExpired Code = "ApprovalExpired"
 	CodeMalformed       Code = "Malformed"   // the request cannot be read with certainty
 	CodeTooLarge        Code = "TooLarge"    // a named limit was exceeded
+	CodeTooSlow         Code = "TooSlow"     // a named limit of time was exceeded
 	CodeUnmaskable      Code = "Unmaskable"  // what would come back cannot be masked with certainty
 	CodePlaceholder     Code = "Placeholder" // a masked value came back where it does not belong
 	CodeNotRecorded     Code = "NotRecorded" // the journal cannot take it

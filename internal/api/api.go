@@ -202,6 +202,8 @@ func status(c access.Code) int {
 		return http.StatusUnauthorized
 	case access.CodeRevoked, access.CodeDenied, access.CodeApprovalDenied, access.CodeApprovalPending, access.CodeApprovalExpired:
 		return http.StatusForbidden
+	case access.CodeTooSlow:
+		return http.StatusRequestTimeout
 	case access.CodeMalformed, access.CodePlaceholder:
 		return http.StatusBadRequest
 	case access.CodeNotRecorded, access.CodeDraining:
@@ -236,7 +238,10 @@ func (a *API) fail(w http.ResponseWriter, err error) {
 func decode(r call, into any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
+	var why *access.Refusal
+	if err := d.Decode(into); errors.As(err, &why) {
+		return why
+	} else if err != nil {
 		return malformed("the request's body is not what is expected: %v", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

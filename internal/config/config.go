@@ -234,6 +234,8 @@ type Limits struct {
 	HeaderBytes int `yaml:"headerBytes" default:"262144"`
 	// How long a client may take to send its request's headers.
 	HeaderTimeout time.Duration `yaml:"headerTimeout" default:"20s"`
+	// How long a client may take to send its request's body. Exec, attach and port-forward have none.
+	BodyTimeout time.Duration `yaml:"bodyTimeout" default:"1m"`
 	// Concurrent HTTP/2 streams of one connection.
 	Streams int `yaml:"streams" default:"1000"`
 }

@@ -46,6 +46,7 @@ type Options struct {
 
 	HeaderBytes   int
 	HeaderTimeout time.Duration
+	BodyTimeout   time.Duration
 	Streams       int
 }
 
@@ -124,6 +125,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.live.Add(1)
 	defer s.live.Done()
+	s.timeBody(w, r)
 	if s.o.Own != nil && strings.HasPrefix(r.URL.Path, Own) && strings.HasPrefix(r.URL.EscapedPath(), Own) {
 		s.o.Own.ServeHTTP(w, r)
 		return

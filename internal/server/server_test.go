@@ -32,7 +32,7 @@ func (seen) Refuse(w http.ResponseWriter, _ *http.Request, why *access.Refusal) 
 	http.Error(w, string(why.Code), http.StatusUnauthorized)
 }
 
-func start(t *testing.T, h seen) (*Server, *http.Client, string) {
+func start(t *testing.T, h protocol.Handler, change ...func(*Options)) (*Server, *http.Client, string) {
 	t.Helper()
 	dir := t.TempDir()
 	cert, key, err := SelfMade(dir, []string{"127.0.0.1", "prod.example"})
@@ -43,7 +43,7 @@ func start(t *testing.T, h seen) (*Server, *http.Client, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(Options{
+	o := Options{
 		Authenticate: func(_ context.Context, token string) (access.Principal, error) {
 			if token != "good" {
 				return access.Principal{}, access.Refuse(access.CodeUnauthenticated, nil, "no")
@@ -54,7 +54,11 @@ func start(t *testing.T, h seen) (*Server, *http.Client, string) {
 		Targets: map[string]protocol.Handler{"prod": h}, Hosts: map[string]string{"prod.example": "prod"},
 		Own: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "own "+r.URL.Path) }),
 		TLS: tc, HeaderTimeout: 5 * time.Second, HeaderBytes: 64 << 10, Streams: 100,
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	s := New(o)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,18 @@
 package issuer
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"gatebook/internal/access"
 )
 
 func TestAuthorizeRefuses(t *testing.T) {
@@ -150,5 +156,30 @@ func TestGuessesAreSlow(t *testing.T) {
 	f.clock.advance(7 * time.Second)
 	if s := try("ada", password); s != http.StatusSeeOther {
 		t.Errorf("the right password later: %d", s)
+	}
+}
+
+// A form that does not come in time is refused by the limit's name; one that is too long, too.
+func TestFormsThatCannotBeRead(t *testing.T) {
+	f := serve(t, nil)
+	for _, c := range []struct {
+		body func() io.Reader
+		code int
+		want string
+	}{
+		{func() io.Reader {
+			return iotest.ErrReader(access.Refuse(access.CodeTooSlow, os.ErrDeadlineExceeded, "not within limits.bodyTimeout"))
+		}, http.StatusRequestTimeout, "limits.bodyTimeout"},
+		{func() io.Reader { return strings.NewReader("name=" + strings.Repeat("a", maxFormBytes)) }, http.StatusBadRequest, "cannot be read"},
+		{func() io.Reader { return strings.NewReader("name=%zz") }, http.StatusBadRequest, "cannot be read"},
+	} {
+		for _, path := range []string{"/login", "/device", "/oauth/token", "/device_authorization"} {
+			w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/gatebook/issuer"+path, c.body())
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			f.ServeHTTP(w, r)
+			if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
+				t.Errorf("%s: answered %d %s", path, w.Code, w.Body)
+			}
+		}
 	}
 }

@@ -45,10 +45,6 @@ func (i *Issuer) callback(w http.ResponseWriter, r *http.Request) {
 
 // token serves the grants of the two flows.
 func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil {
-		oauthError(w, http.StatusBadRequest, "invalid_request", "the form cannot be read")
-		return
-	}
 	if !slices.Contains(grantTypes(), r.PostForm.Get("grant_type")) {
 		oauthError(w, http.StatusBadRequest, "unsupported_grant_type", "")
 		return

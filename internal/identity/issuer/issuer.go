@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -11,6 +12,8 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 	"golang.org/x/time/rate"
+
+	"gatebook/internal/access"
 )
 
 const (
@@ -108,8 +111,22 @@ func hardened(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+		if err := r.ParseForm(); err != nil {
+			unreadable(w, err)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// unreadable refuses a form that is malformed, too long or too slow.
+func unreadable(w http.ResponseWriter, err error) {
+	var why *access.Refusal
+	if errors.As(err, &why) && why.Code == access.CodeTooSlow {
+		oauthError(w, http.StatusRequestTimeout, "invalid_request", why.Message)
+		return
+	}
+	oauthError(w, http.StatusBadRequest, "invalid_request", "the form cannot be read")
 }
 
 // discovery tells of what is reachable, and no more (OpenID Connect Discovery 1.0 section 3).

@@ -102,7 +102,10 @@ func tooLarge(limit int64) *access.Refusal {
 func bodyRefusal(err error) *access.Refusal {
 	var spool *spoolError
 	var long *http.MaxBytesError
+	var why *access.Refusal
 	switch {
+	case errors.As(err, &why):
+		return why
 	case errors.As(err, &long):
 		return tooLarge(long.Limit)
 	case errors.As(err, &spool):

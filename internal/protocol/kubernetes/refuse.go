@@ -27,6 +27,7 @@ var answers = map[access.Code]struct {
 	access.CodeApprovalExpired: {http.StatusForbidden, metav1.StatusReasonForbidden},
 	access.CodeMalformed:       {http.StatusBadRequest, metav1.StatusReasonBadRequest},
 	access.CodeTooLarge:        {http.StatusRequestEntityTooLarge, metav1.StatusReasonRequestEntityTooLarge},
+	access.CodeTooSlow:         {http.StatusRequestTimeout, metav1.StatusReasonTimeout},
 	access.CodeUnmaskable:      {http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable},
 	access.CodePlaceholder:     {http.StatusConflict, metav1.StatusReasonConflict},
 	access.CodeNotRecorded:     {http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable},
