@@ -80,6 +80,18 @@ func (l *learner) lines(v []byte) {
 
 // pieces learns a value without looking inside it.
 func (l *learner) pieces(value []byte) {
+	l.cut(value)
+	if bytes.IndexByte(value, ' ') < 0 {
+		return
+	}
+	// A form writes a space as a plus (application/x-www-form-urlencoded). What is percent-encoded around it is undone
+	// where it is found; a plus cannot be, since it may be one.
+	form := bytes.ReplaceAll(value, []byte{' '}, []byte{'+'})
+	l.cut(form)
+	clear(form)
+}
+
+func (l *learner) cut(value []byte) {
 	if len(value) < l.e.o.MinValueBytes {
 		return
 	}
