@@ -1,0 +1,183 @@
+package attribution
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"gatebook/internal/access"
+)
+
+const (
+	// callLife is how long a call without a result stays open, and a call with one is remembered.
+	callLife = time.Hour
+	// maxCalls and maxOperations bound what is remembered of one session.
+	maxCalls      = 2000
+	maxOperations = 5000
+)
+
+// Options of an Attributor. Record and Now are required.
+type Options struct {
+	// Record puts a cause that was found later on record. It may block.
+	Record func(access.SessionID, access.Cause) error
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Attributor holds the open calls of every session. It is safe for concurrent use, and does no input or output but for
+// Span, which records.
+type Attributor struct {
+	o  Options
+	mu sync.Mutex
+	// sessions by their name, and the session in which each trace was seen first.
+	sessions map[access.SessionID]*session
+	traces   map[string]access.SessionID
+	swept    time.Time
+}
+
+// session is what is known of one run of an agent.
+type session struct {
+	calls []*call // in order of emission
+	// spans of OTLP by their identifier: the call that each is of.
+	spans map[string]string
+	// operations that carried a trace, in order, for spans that come later.
+	operations []traced
+	last       time.Time
+}
+
+type call struct {
+	ref          access.CallRef
+	conversation string
+	agent        string
+	trace        string // the trace of the model's request
+	intent       intent
+	emitted      time.Time
+	ended        time.Time // zero while it is open
+}
+
+type traced struct {
+	id    access.OperationID
+	at    time.Time
+	trace trace
+	cause access.Cause
+}
+
+// New makes an Attributor that knows of nothing yet.
+func New(o Options) *Attributor {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Attributor{o: o, sessions: map[access.SessionID]*session{}, traces: map[string]access.SessionID{}}
+}
+
+func (a *Attributor) session(id access.SessionID) *session {
+	now := a.o.Now()
+	a.sweep(now)
+	s := a.sessions[id]
+	if s == nil {
+		s = &session{spans: map[string]string{}}
+		a.sessions[id] = s
+	}
+	s.last = now
+	return s
+}
+
+// sweep forgets, now and then, what is too old to matter.
+func (a *Attributor) sweep(now time.Time) {
+	if now.Sub(a.swept) < callLife/10 {
+		return
+	}
+	a.swept = now
+	for id, s := range a.sessions {
+		s.calls = slices.DeleteFunc(s.calls, func(c *call) bool { return now.Sub(c.emitted) > 2*callLife })
+		s.operations = slices.DeleteFunc(s.operations, func(t traced) bool { return now.Sub(t.at) > callLife })
+		if now.Sub(s.last) > 2*callLife {
+			delete(a.sessions, id)
+		}
+	}
+	for t, id := range a.traces {
+		if a.sessions[id] == nil {
+			delete(a.traces, t)
+		}
+	}
+}
+
+// Asked tells of a call to a model that is permitted: the calls whose results it brings have ended, and with them those
+// of the same turn, since a model is asked again only when all of them have.
+func (a *Attributor) Asked(op *access.Operation) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.session(op.Session)
+	if t := parseTrace(op.Client.Trace); t.id != "" {
+		if _, there := a.traces[t.id]; !there {
+			a.traces[t.id] = op.Session
+		}
+	}
+	var turns []access.OperationID
+	for _, c := range s.calls {
+		if slices.Contains(op.Model.Results, c.ref.Call) {
+			turns = append(turns, c.ref.Turn)
+		}
+	}
+	for _, c := range s.calls {
+		if c.ended.IsZero() && slices.Contains(turns, c.ref.Turn) {
+			c.ended = op.Time
+		}
+	}
+}
+
+// Emitted tells of a tool call in the answer to op. From now on, until its result comes back, it is open.
+func (a *Attributor) Emitted(op *access.Operation, tc access.ToolCall) {
+	in := parseIntent(tc.Name, tc.Input) // before the lock: it takes a while
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.session(op.Session)
+	c := &call{ref: access.CallRef{Call: tc.ID, Tool: tc.Name, Turn: op.ID}, trace: parseTrace(op.Client.Trace).id, intent: in, emitted: tc.Emitted}
+	if op.Model != nil {
+		c.conversation, c.agent = op.Model.Conversation, op.Model.Agent
+	}
+	if s.calls = append(s.calls, c); len(s.calls) > maxCalls {
+		s.calls = slices.Delete(s.calls, 0, len(s.calls)-maxCalls)
+	}
+}
+
+// Attribute says which call is behind op, as far as that is known now. A call of a model has no cause: it is one.
+func (a *Attributor) Attribute(op *access.Operation) *access.Cause {
+	if op.Model != nil || op.Parent != "" || op.Detail() == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.session(op.Session)
+	t := parseTrace(op.Client.Trace)
+	c := a.judge(s, op, t)
+	c.Operation, c.Time = op.ID, op.Time
+	if t.id != "" {
+		if s.operations = append(s.operations, traced{op.ID, op.Time, t, c}); len(s.operations) > maxOperations {
+			s.operations = slices.Delete(s.operations, 0, len(s.operations)-maxOperations)
+		}
+	}
+	return &c
+}
+
+// open lists the session's calls that have no result at that time.
+func (s *session) open(at time.Time) []*call {
+	var out []*call
+	for _, c := range s.calls {
+		if !c.emitted.After(at) && (c.ended.IsZero() || c.ended.After(at)) && at.Sub(c.emitted) < callLife {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// find gives the call of that identifier; nil where there is none.
+func (s *session) find(id string) *call {
+	for _, c := range s.calls {
+		if c.ref.Call == id {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package attribution
+
+import (
+	"strings"
+	"testing"
+)
+
+// text writes a script's commands down: what is not known ends in a question mark.
+func (s script) text() string {
+	var out []string
+	for _, c := range s.commands {
+		var ws []string
+		for _, w := range c.words {
+			if !w.known {
+				w.text += "?"
+			}
+			ws = append(ws, w.text)
+		}
+		if c.stdin != "" {
+			ws = append(ws, "<", c.stdin)
+		}
+		out = append(out, strings.Join(ws, " "))
+	}
+	if s.opaque {
+		out = append(out, "...")
+	}
+	return strings.Join(out, "; ")
+}
+
+func TestParseScript(t *testing.T) {
+	for in, want := range map[string]string{
+		`kubectl get pods`: "kubectl get pods",
+		`NS=team-a; kubectl delete pod "x y" -n $NS && echo ok`:    "kubectl delete pod x y -n team-a; echo ok",
+		`kubectl get pods | grep -v 'a b' > out.txt`:               "kubectl get pods; grep -v a b",
+		`(cd repo; git push origin main) &`:                        "cd repo; git push origin main",
+		`bash -c 'kubectl get ns; git status'`:                     "kubectl get ns; git status",
+		`bash -lc "sh -c 'psql -c \"select 1\"'"`:                  "psql -c select 1",
+		`sudo -u bob env A=1 timeout -k 5 10 nohup kubectl get po`: "kubectl get po",
+		`for p in a b; do kubectl delete pod $p; done`:             "kubectl delete pod ?",
+		`X=$(kubectl get pod -o name); kubectl logs $X`:            "kubectl get pod -o name; kubectl logs ?",
+		`kubectl get po -o name | xargs -n 1 kubectl delete`:       "kubectl get po -o name; kubectl delete ?",
+		`./deploy.sh`:                                "./deploy.sh",
+		`bash deploy.sh`:                             "...",
+		`source env.sh; kubectl get po`:              "kubectl get po; ...",
+		`$CMD get pods`:                              "...",
+		`eval "kubectl get $X"`:                      "...",
+		`eval kubectl get po`:                        "kubectl get po",
+		`find . -name x -exec git push \;`:           "git push ;",
+		"psql <<EOF\nselect 1;\nEOF":                 "psql < select 1;\n",
+		"bash <<'EOF'\ngit push\nEOF":                "git push",
+		`psql <<< 'select 2'`:                        "psql < select 2",
+		`gatebook connect db -- psql -c 'select 3'`:  "psql -c select 3",
+		`if true; then git push; else git fetch; fi`: "true; git push; git fetch",
+		`f() { kubectl delete ns a; }; f`:            "f; kubectl delete ns a",
+		`echo "unterminated`:                         "...",
+		`kubectl delete pod a*`:                      "kubectl delete pod a*?",
+		`export T=x; kubectl get $T`:                 "kubectl get x",
+		`kubectl get ${T:-pods}`:                     "kubectl get ?",
+		`/usr/local/bin/kubectl get po`:              "/usr/local/bin/kubectl get po",
+		`cat f | bash`:                               "cat f; ...",
+		`kubectl exec p -- sh -c 'cat /etc/passwd'`:  "kubectl exec p -- sh -c cat /etc/passwd",
+		`git commit -m "it's $(date)"`:               "git commit -m it's ?; date",
+		`A=1 B=2 git push`:                           "git push",
+	} {
+		got := parseScript(in).text()
+		if sorted(got) != sorted(want) {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+	}
+}
+
+func sorted(s string) string {
+	parts := strings.Split(s, "; ")
+	for i := range parts {
+		for j := i + 1; j < len(parts); j++ {
+			if parts[j] < parts[i] {
+				parts[i], parts[j] = parts[j], parts[i]
+			}
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func FuzzParseScript(f *testing.F) {
+	f.Add("bash -c 'sudo -u x env A=b xargs -I'")
+	f.Add("timeout")
+	f.Add("env -u")
+	f.Fuzz(func(t *testing.T, s string) { parseScript(s) })
+}
