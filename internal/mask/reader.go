@@ -198,17 +198,26 @@ func (d *decoder) byte() (byte, bool) {
 	return c, true
 }
 
-// char is next without line ends and the indentation after them.
+// char is next without line ends, and the indentation or time after them.
 func (d *decoder) char() (byte, bool) {
 	c, ok := d.next()
 	for wrapped := false; ok; c, ok = d.next() {
-		if c == '\n' || c == '\r' {
+		switch {
+		case c == '\n' || c == '\r':
 			wrapped = true
-		} else if !wrapped || c != ' ' && c != '\t' {
-			break
+			continue
+		case wrapped && (c == ' ' || c == '\t'):
+			continue
+		case wrapped && digit(c):
+			is, whole := d.stamp(c)
+			if is {
+				continue
+			}
+			return c, whole
 		}
+		return c, true
 	}
-	return c, ok
+	return c, false
 }
 
 // closeQuad reads on to the end of the base64 quad, or of the base64, and gives where that is.

@@ -96,7 +96,7 @@ func (s *stream) around(v *view, i int, kind layer, depth int) int {
 			continue
 		}
 		var out [utf8.UTFMax]byte
-		n, size := kind.undo(v.text[at:], &out)
+		n, size := kind.undo(v.text[at:], &out, v.cut)
 		if size == 0 && v.cut {
 			under.cut = true
 			break
@@ -130,8 +130,8 @@ func (kind layer) begins(c byte) bool {
 }
 
 // undo gives what the escape at the start of b stands for, n bytes of out, and its size: 0 where the end of b cuts it.
-// What is no escape stands for itself.
-func (kind layer) undo(b []byte, out *[utf8.UTFMax]byte) (n, size int) {
+// What is no escape stands for itself. open says that b may go on.
+func (kind layer) undo(b []byte, out *[utf8.UTFMax]byte, open bool) (n, size int) {
 	out[0] = b[0]
 	switch kind {
 	case jsonEscapes:
@@ -156,7 +156,11 @@ func (kind layer) undo(b []byte, out *[utf8.UTFMax]byte) (n, size int) {
 	if size == len(b) {
 		return 0, 0
 	}
-	return 0, size
+	stamp, cut := stampAt(b[size:])
+	if cut && open {
+		return 0, 0
+	}
+	return 0, size + stamp
 }
 
 // windows judges each place of v at which a pattern may begin.
