@@ -27,8 +27,14 @@ type indexer struct {
 	pending []access.IndexEntry
 }
 
-// maxPending bounds a batch: one durable step of the index costs little more than one of its entries.
-const maxPending = 256
+const (
+	// maxPending bounds a batch: one durable step of the index costs little more than one of its entries.
+	maxPending = 1024
+	// busy is how many entries in one step say that many operations come, and patience how many times longer they then wait
+	// for each other: nobody looks for one of so many that soon.
+	busy     = 64
+	patience = 5
+)
 
 // lastStep is how far a session's last time may be behind in the index.
 const lastStep = 10 * time.Second
@@ -57,7 +63,12 @@ func (x *indexer) run() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	for {
+		before := x.number
 		err := readOn(x.r.journal, &x.at, 0, x.frame)
+		delay := x.r.o.IndexDelay
+		if x.number-before > busy {
+			delay *= patience
+		}
 		if err == nil {
 			err = x.flush()
 		}
@@ -68,7 +79,7 @@ func (x *indexer) run() {
 		case <-x.r.stopped.Done():
 			return
 		case <-x.kick:
-			if !x.pause(x.r.o.IndexDelay) {
+			if !x.pause(delay) {
 				return
 			}
 		case <-t.C:
@@ -127,6 +138,7 @@ func (x *indexer) take(f *Frame) error {
 	switch f.Kind {
 	case KindUnit:
 		x.number = f.NextFrame
+		x.r.recent.forget()
 		clear(x.ids)
 		clear(x.seen)
 	case KindResume:
@@ -143,11 +155,16 @@ func (x *indexer) take(f *Frame) error {
 }
 
 func (x *indexer) begin(f *Frame) error {
-	var o Opening
-	if err := json.Unmarshal(f.Data, &o); err != nil {
-		return fmt.Errorf("reading the beginning of operation %s: %w", f.ID, err)
+	record := x.r.recent.takeBegun(f.Op)
+	if record == nil || string(record.Operation.ID) != f.ID {
+		var o Opening
+		if err := json.Unmarshal(f.Data, &o); err != nil {
+			return fmt.Errorf("reading the beginning of operation %s: %w", f.ID, err)
+		}
+		decoded := o.record()
+		record = &decoded
 	}
-	op := &o.Operation
+	op := &record.Operation
 	s, ok := x.seen[op.Session]
 	if !ok {
 		s = access.Session{ID: op.Session, Principal: op.Principal, Started: op.Time}
@@ -157,24 +174,33 @@ func (x *indexer) begin(f *Frame) error {
 		x.pending = append(x.pending, access.IndexEntry{Session: &s})
 		x.seen[op.Session] = s
 	}
-	record := access.Record{Operation: *op, Decision: o.Decision}
-	if o.Approval != nil {
-		record.Approval = o.Approval.ID
-	}
-	if o.Refused != nil {
-		out := refusedOutcome(o.Refused)
-		record.Refused, record.Outcome, record.Approval = o.Refused, &out, o.Refused.Approval
-	}
-	x.pending = append(x.pending, access.IndexEntry{Record: &record})
+	x.pending = append(x.pending, access.IndexEntry{Record: record})
 	return nil
 }
 
-func (x *indexer) end(id access.OperationID, f *Frame) error {
-	var c Closing
-	if err := json.Unmarshal(f.Data, &c); err != nil {
-		return fmt.Errorf("reading the end of operation %s: %w", id, err)
+// record is what the index is told of an operation when it begins.
+func (o *Opening) record() access.Record {
+	r := access.Record{Operation: o.Operation, Decision: o.Decision}
+	if o.Approval != nil {
+		r.Approval = o.Approval.ID
 	}
-	x.pending = append(x.pending, access.IndexEntry{End: &access.Ended{ID: id, Outcome: c.Outcome}})
+	if o.Refused != nil {
+		out := refusedOutcome(o.Refused)
+		r.Refused, r.Outcome, r.Approval = o.Refused, &out, o.Refused.Approval
+	}
+	return r
+}
+
+func (x *indexer) end(id access.OperationID, f *Frame) error {
+	out := x.r.recent.takeEnded(f.Op)
+	if out == nil {
+		var c Closing
+		if err := json.Unmarshal(f.Data, &c); err != nil {
+			return fmt.Errorf("reading the end of operation %s: %w", id, err)
+		}
+		out = &c.Outcome
+	}
+	x.pending = append(x.pending, access.IndexEntry{End: &access.Ended{ID: id, Outcome: *out}})
 	return nil
 }
 

@@ -85,6 +85,9 @@ func (o *Operation) end(c *Closing) error {
 	if err := o.tally.appendEnd(g, o.number, o.delta(), c); err != nil {
 		return err
 	}
+	if o.r.o.Index != nil {
+		o.r.recent.end(o.number, c, g.arena)
+	}
 	if err := o.r.appendLocked(o.r.level(o.change), g); err != nil {
 		o.abandon(c)
 		return err

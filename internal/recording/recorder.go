@@ -26,6 +26,7 @@ type Recorder struct {
 
 	batches batches
 	open    openSet
+	recent  recent
 
 	// mu is read-locked while frames are appended, and locked while a new unit begins: so what a unit's first frames
 	// carry over is what the unit before it holds.
@@ -180,6 +181,9 @@ func (r *Recorder) begin(g *batch, opening *Opening) (*Operation, error) {
 	frame, err := opening.append(appendBegin(g.arena, o.number, op.Session, op.ID, began, nil))
 	if err != nil {
 		return nil, err
+	}
+	if r.o.Index != nil {
+		r.recent.begin(o.number, opening, frame[len(g.arena):])
 	}
 	g.arena = frame
 	g.end()

@@ -91,9 +91,9 @@ func operationRow(r *access.Record) ([]any, error) {
 	op := r.Operation
 	namespace, resource, names, docs, err0 := describe(&op)
 	op.Command = "" // has a column of its own
-	body, err1 := op.AppendJSON(nil)
-	decision, err2 := r.Decision.AppendJSON(nil)
-	outcome, err3 := optional(r.Outcome)
+	body, err1 := op.AppendJSON(make([]byte, 0, 1<<10))
+	decision, err2 := r.Decision.AppendJSON(make([]byte, 0, 1<<10))
+	outcome, err3 := outcomeJSON(r.Outcome)
 	refused, err4 := optional(r.Refused)
 	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
 		return nil, err
@@ -120,6 +120,14 @@ func describe(op *access.Operation) (namespace, resource, names string, docs any
 		docs, err = optional(&documents{k.Object, k.Stored})
 	}
 	return namespace, resource, names, docs, err
+}
+
+func outcomeJSON(o *access.Outcome) (any, error) {
+	if o == nil {
+		return nil, nil
+	}
+	b, err := o.AppendJSON(make([]byte, 0, 256))
+	return string(b), err
 }
 
 func optional[T any](v *T) (any, error) {
