@@ -37,7 +37,8 @@ type Options struct {
 	// Own says whose service accounts are the upstream's own. Names that begin with "system:" mean somebody else in every
 	// cluster, so that nobody of another is impersonated under one. Nil: everybody's.
 	Own func(access.Principal) bool
-	// Connections bounds idle connections kept for reuse, 64 by default. Dial bounds connecting, 10 s by default.
+	// Connections bounds idle connections kept for reuse, 512 by default: as many as there are requests at once, or they are
+	// made anew. Dial bounds connecting, 10 s by default.
 	Connections int
 	Dial        time.Duration
 }
@@ -48,8 +49,8 @@ type Upstream struct {
 	secret      Source
 	impersonate func(access.Principal) bool
 	own         func(access.Principal) bool
-	requests    *http.Transport // HTTP/2 or HTTP/1.1
-	upgrades    *http.Transport // HTTP/1.1 alone: an upgrade cannot ride on HTTP/2
+	shared      *http.Transport // HTTP/2, or HTTP/1.1: for requests that last
+	alone       *http.Transport // HTTP/1.1 alone: for upgrades, and for requests that are soon answered
 }
 
 // New makes an Upstream. It dials nothing.
@@ -76,15 +77,15 @@ func New(o Options) (*Upstream, error) {
 	}
 	idle, wait := o.Connections, o.Dial
 	if idle == 0 {
-		idle = 64
+		idle = 512
 	}
 	if wait == 0 {
 		wait = 10 * time.Second
 	}
 	return &Upstream{
 		base: base, secret: o.Secret, impersonate: o.Impersonate, own: o.Own,
-		requests: transport(tc, idle, wait, true),
-		upgrades: transport(tc, idle, wait, false),
+		shared: transport(tc, idle, wait, true),
+		alone:  transport(tc, idle, wait, false),
 	}, nil
 }
 
@@ -113,9 +114,9 @@ func transport(tc *tls.Config, idle int, wait time.Duration, http2 bool) *http.T
 		MaxIdleConnsPerHost:   idle,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // what comes back is masked and recorded as it is
-		WriteBufferSize:       32 << 10,
-		ReadBufferSize:        32 << 10,
+		DisableCompression:    true,    // what comes back is masked and recorded as it is
+		WriteBufferSize:       8 << 10, // what is longer passes them by
+		ReadBufferSize:        8 << 10,
 		Protocols:             new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
@@ -151,11 +152,19 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 	return resp, nil
 }
 
+// pick chooses the connections. A request that has one to itself costs less, and waits for no other; but what lasts,
+// such as a watch, would keep it for as long. It is a matter of cost alone: both answer every request but an upgrade.
 func (u *Upstream) pick(r *http.Request) *http.Transport {
-	if isUpgrade(r) {
-		return u.upgrades
+	if !isUpgrade(r) && lasts(r) {
+		return u.shared
 	}
-	return u.requests
+	return u.alone
+}
+
+// lasts guesses whether a request goes on until the client ends it: a watch, a log that is followed, or what is behind a proxy.
+func lasts(r *http.Request) bool {
+	return strings.Contains(r.URL.RawQuery, "watch") || strings.Contains(r.URL.RawQuery, "follow") ||
+		strings.Contains(r.URL.Path, "/watch") || strings.Contains(r.URL.Path, "/proxy")
 }
 
 func isUpgrade(r *http.Request) bool {
@@ -218,8 +227,8 @@ func refusal(ctx context.Context, p gate.Permit, err error) error {
 
 // Close closes idle connections.
 func (u *Upstream) Close() {
-	u.requests.CloseIdleConnections()
-	u.upgrades.CloseIdleConnections()
+	u.shared.CloseIdleConnections()
+	u.alone.CloseIdleConnections()
 }
 
 // identityPaths are what an issuer's keys and TokenReview need.
@@ -247,5 +256,5 @@ func (t identityOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := t.u.secret.apply(out); err != nil {
 		return nil, fmt.Errorf("reading the upstream credential: %w", err)
 	}
-	return t.u.requests.RoundTrip(out)
+	return t.u.alone.RoundTrip(out)
 }
