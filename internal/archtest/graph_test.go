@@ -21,14 +21,15 @@ const (
 // to import it and what it may import. A trailing /* stands for every package below.
 var may = map[string][]string{
 	"access":              {},
-	"wire/*":              {"wire/*"}, // a framing may ride on another
+	"guard":               {},
+	"wire/*":              {"wire/*", "guard"}, // a framing may ride on another
 	"ledger":              {},
 	"journal":             {},
 	"config":              {"access"},
 	"policy":              {"access"},
 	"mask":                {"access"},
 	"store":               {"access"},
-	"identity":            {"access"},
+	"identity":            {"access", "guard"},
 	"identity/*":          {"access", "identity"},
 	"approval":            {"access"},
 	"archive":             {"access", "ledger", "journal"},
@@ -40,8 +41,8 @@ var may = map[string][]string{
 	"gate":                {"access", "policy", "approval", "recording", "attribution"},
 	"credential":          {"access", "gate"},
 	"protocol":            {"access", "gate"},
-	"protocol/kubernetes": {"access", "gate", "recording", "protocol", "credential", "mask", "wire/*"},
-	"server":              {"access", "protocol", "identity"},
+	"protocol/kubernetes": {"access", "gate", "recording", "protocol", "credential", "mask", "wire/*", "guard"},
+	"server":              {"access", "protocol", "identity", "guard"},
 	"api":                 {"access", "store", "approval", "archive", "recording", "report", "api/client"},
 	"api/client":          {"access", "api"},
 	"archtest":            {},

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"gatebook/internal/guard"
 )
 
 const (
@@ -103,7 +105,11 @@ func (k *keySet) cooldown() time.Duration {
 func (k *keySet) fetchNow(ctx context.Context, began time.Time, done chan struct{}) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	keys, err := k.load(ctx)
+	var keys []jose.JSONWebKey
+	err := guard.Call(func() (err error) {
+		keys, err = k.load(ctx)
+		return err
+	})
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.inflight, k.err = nil, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatebook/internal/access"
+	"gatebook/internal/guard"
 )
 
 const (
@@ -79,7 +80,13 @@ func (r *review) answer(ctx context.Context, q *question, key [sha256.Size]byte,
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
 	asked := r.now()
-	stands, username, uid, extra, err := r.ask(ctx, token)
+	var stands bool
+	var username, uid string
+	var extra map[string][]string
+	err := guard.Call(func() (err error) {
+		stands, username, uid, extra, err = r.ask(ctx, token)
+		return err
+	})
 	q.until = asked.Add(reviewLife)
 	switch {
 	case err != nil:

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gatebook/internal/access"
+	"gatebook/internal/guard"
 	"gatebook/internal/protocol"
 )
 
@@ -155,7 +156,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cut := context.WithCancelCause(r.Context())
 	defer cut(nil)
-	timer := time.AfterFunc(recheck, func() { s.recheck(ctx, token, cut) })
+	timer := time.AfterFunc(recheck, func() {
+		if err := guard.Run(func() { s.recheck(ctx, token, cut) }); err != nil {
+			s.o.Log.Error("asking about a token again", "error", err)
+			cut(access.Refuse(access.CodeInternal, err, "the gateway failed"))
+		}
+	})
 	defer timer.Stop()
 	h.Serve(w, r.WithContext(ctx), by)
 }

@@ -9,6 +9,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/guard"
 	"gatebook/internal/protocol/kubernetes/stream"
 	"gatebook/internal/wire/websocket"
 )
@@ -50,7 +51,10 @@ func (x *exchange) readLogSocket() *access.Refusal {
 func (x *exchange) serveLog(w http.ResponseWriter, p gate.Permit) {
 	ctx, gone := context.WithCancel(x.r.Context())
 	defer gone()
-	s := &logSocket{ResponseWriter: w, r: x.r, protocol: x.logProtocol, permit: p, gone: gone}
+	fell := func(err error) {
+		x.h.o.Log.Error("reading from the client of a log", "operation", x.op.ID, "error", err)
+	}
+	s := &logSocket{ResponseWriter: w, r: x.r, protocol: x.logProtocol, permit: p, gone: gone, fell: fell}
 	defer s.abort() // where the log was cut off, without a goodbye: the client must not take what it has for the whole
 	x.r = x.r.WithContext(ctx)
 	x.forward(s, p)
@@ -65,6 +69,7 @@ type logSocket struct {
 	protocol string
 	permit   gate.Permit
 	gone     func() // called when the client is
+	fell     func(error)
 	ws       *websocket.Server
 	err      error // why there is no ws
 	buf      []byte
@@ -102,13 +107,19 @@ func (s *logSocket) cut() {
 // and cannot hold up the end by taking nothing.
 func (s *logSocket) forget() {
 	defer close(s.read)
-	for {
-		if _, err := s.ws.Next(); err != nil {
-			s.gone()
-			time.AfterFunc(cutGrace, s.ws.Abort)
-			return
+	err := guard.Call(func() error {
+		for {
+			if _, err := s.ws.Next(); err != nil {
+				return err
+			}
 		}
+	})
+	var fell *guard.Panic
+	if errors.As(err, &fell) {
+		s.fell(err)
 	}
+	s.gone()
+	time.AfterFunc(cutGrace, s.ws.Abort)
 }
 
 func (s *logSocket) Write(b []byte) (int, error) {

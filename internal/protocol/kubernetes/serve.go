@@ -8,6 +8,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/guard"
 	"gatebook/internal/protocol"
 	"gatebook/internal/protocol/kubernetes/stream"
 )
@@ -81,18 +82,25 @@ func (p *payload) open() {
 	r, w := io.Pipe()
 	p.r = r
 	go func() {
-		if p.x.doc != nil {
-			_, err := w.Write(p.x.masked)
-			w.CloseWithError(err)
-			return
+		err := guard.Call(func() error { return p.write(w) })
+		var fell *guard.Panic
+		if errors.As(err, &fell) {
+			p.x.h.o.Log.Error("masking a request's body for its record", "operation", p.x.op.ID, "error", err)
 		}
-		t := p.x.scope.Text(w)
-		_, err := io.Copy(t, p.x.body.reader())
-		if err == nil {
-			err = t.Close()
-		}
-		w.CloseWithError(err)
+		w.CloseWithError(err) // without an error it is the end
 	}()
+}
+
+func (p *payload) write(w io.Writer) error {
+	if p.x.doc != nil {
+		_, err := w.Write(p.x.masked)
+		return err
+	}
+	t := p.x.scope.Text(w)
+	if _, err := io.Copy(t, p.x.body.reader()); err != nil {
+		return err
+	}
+	return t.Close()
 }
 
 // close ends what Read started. No Read may follow.

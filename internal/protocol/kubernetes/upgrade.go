@@ -35,6 +35,9 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, kind strea
 	s := stream.Session{
 		Kind: kind, Upstream: permitted{h.o.Upstream, p}, URL: to, Header: header, Book: p,
 		Masks: h.streamMasks(p),
+		Failed: func(err error) {
+			h.o.Log.Warn("a stream was ended", "operation", p.Operation().ID, "error", err)
+		},
 		Refuse: func(w http.ResponseWriter, r *http.Request, why *access.Refusal) int {
 			return h.refuseStream(w, r, p, why)
 		},

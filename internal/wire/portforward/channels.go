@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"gatebook/internal/guard"
 	"gatebook/internal/wire/websocket"
 )
 
@@ -88,12 +89,14 @@ func (c *overChannels) Close() {
 
 // demux hands each message to its channel. A port that is not read holds up the others: the protocol has no other way.
 func (c *overChannels) demux() {
-	err := c.ws.Receive(func(n byte, p []byte) error {
-		if n%2 != 0 || int(n/2) >= len(c.ports) {
-			return nil // only data channels are for the client to write on
-		}
-		c.ports[n/2].put(p)
-		return nil
+	err := guard.Call(func() error {
+		return c.ws.Receive(func(n byte, p []byte) error {
+			if n%2 != 0 || int(n/2) >= len(c.ports) {
+				return nil // only data channels are for the client to write on
+			}
+			c.ports[n/2].put(p)
+			return nil
+		})
 	})
 	if err != nil {
 		c.ws.Abort()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"gatebook/internal/guard"
 	"gatebook/internal/wire/spdy"
 )
 
@@ -143,7 +144,7 @@ func (c *overSPDY) Receive(fn func(Frame) error) error {
 	for _, ch := range []Channel{Stdout, Stderr, Error} {
 		if s := c.streams[ch]; s != nil {
 			wg.Go(func() {
-				if err := pass(ch, s, fn); err != nil {
+				if err := guard.Call(func() error { return pass(ch, s, fn) }); err != nil {
 					failed <- err
 					c.conn.Abort() // so that the other readers return, too
 				}
@@ -167,7 +168,7 @@ func (c *overSPDY) receiveFromClient(fn func(Frame) error) error {
 		readers.Add(1)
 		c.discard.Go(func() {
 			defer readers.Done()
-			if err := pass(ch, s, fn); err != nil {
+			if err := guard.Call(func() error { return pass(ch, s, fn) }); err != nil {
 				failed <- err
 				s.Discard()
 			}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/spdystream"
 	"github.com/moby/spdystream/spdy"
+
+	"gatebook/internal/guard"
 )
 
 const (
@@ -59,7 +61,8 @@ func start(rwc io.ReadWriteCloser, server bool, incoming func(*Stream) error) (*
 
 func (c *Conn) incoming(raw *spdystream.Stream, accept func(*Stream) error) {
 	s := &Stream{c: c, s: raw}
-	if !c.add(s) || accept(s) != nil {
+	// spdystream calls from goroutines of its own, in which a panic would end the process.
+	if !c.add(s) || guard.Call(func() error { return accept(s) }) != nil {
 		s.Reset()
 		return
 	}

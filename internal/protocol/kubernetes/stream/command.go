@@ -27,6 +27,8 @@ type Command struct {
 	Streams  remotecommand.Streams
 	Book     Book
 	Masks    Masks
+	// Failed, where set, is told why the stream was ended, where neither end did it.
+	Failed func(error)
 }
 
 // run is the state of one Run.
@@ -61,7 +63,7 @@ func (c Command) Run(ctx context.Context) access.Outcome {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { r.fail(r.receive()) })
-	out := r.finish(upstreamError(c.Upstream.Receive(r.fromUpstream)))
+	out := r.finish(upstreamError(guarded(func() error { return c.Upstream.Receive(r.fromUpstream) })))
 	wg.Wait()
 	return out
 }
@@ -94,7 +96,7 @@ func clientError(err error) error {
 
 // receive takes what the client sends until it goes.
 func (r *run) receive() error {
-	err := r.Client.Receive(r.fromClient)
+	err := guarded(func() error { return r.Client.Receive(r.fromClient) })
 	var why *access.Refusal
 	switch {
 	case err == nil:
@@ -201,6 +203,9 @@ func (r *run) fromUpstream(f remotecommand.Frame) error {
 // finish tells the client how it ended, after everything else, closes both ends and sums up.
 func (r *run) finish(received error) access.Outcome {
 	err := r.settle(received)
+	if err != nil && !errors.Is(err, errClientGone) && r.Failed != nil {
+		r.Failed(err)
+	}
 	out := access.Outcome{Code: http.StatusSwitchingProtocols, ExitCode: -1}
 	status := r.ending(err, &out)
 	if !errors.Is(err, errClientGone) {
@@ -273,8 +278,11 @@ func (r *run) said() (*metav1.Status, int64, error) {
 	if err != nil {
 		return nil, 0, access.Refuse(access.CodeUpstream, err, "what the target said of the command's end cannot be read")
 	}
-	masked, err := maskStatus(s, r.Masks)
-	if err != nil {
+	var masked int64
+	if err := guarded(func() (err error) {
+		masked, err = maskStatus(s, r.Masks)
+		return err
+	}); err != nil {
 		return nil, 0, access.Refuse(access.CodeUnmaskable, err, "what the target said of the command's end cannot be masked")
 	}
 	return s, masked, nil
@@ -287,7 +295,7 @@ func (r *run) tell(s *metav1.Status) int64 {
 		return 0
 	}
 	var n int64
-	if len(b) > 0 && r.Book.Record(recording.Status, recording.ToClient, b) == nil && r.Client.Send(remotecommand.Error, b) == nil {
+	if len(b) > 0 && record(r.Book, recording.Status, recording.ToClient, b) == nil && r.Client.Send(remotecommand.Error, b) == nil {
 		n = int64(len(b))
 	}
 	for _, ch := range []remotecommand.Channel{remotecommand.Stdout, remotecommand.Stderr, remotecommand.Error} {

@@ -152,6 +152,9 @@ func (f *forward) outcome() access.Outcome {
 	out := f.sum
 	out.Code, out.ExitCode = http.StatusSwitchingProtocols, -1
 	if f.cause != nil {
+		if f.Failed != nil {
+			f.Failed(f.cause)
+		}
 		out.Truncated = failure(f.cause).Message
 		out.Message = out.Truncated
 	}
@@ -168,7 +171,12 @@ func (f *forward) open(client portforward.Pair) {
 	}
 	f.count++
 	name := recording.PortStream(int64(client.Port), f.count)
-	f.pairs.Go(func() { f.serve(client, name) })
+	f.pairs.Go(func() {
+		f.failBook(guarded(func() error {
+			f.serve(client, name)
+			return nil
+		}))
+	})
 }
 
 // serve carries one connection to its end. An error of it is told on its error stream; only the book's ends the whole.
@@ -258,16 +266,18 @@ func (c *connection) run() {
 	var sending, receiving sync.WaitGroup
 	var text strings.Builder
 	sending.Go(func() {
-		if c.carry(c.client.Data, in, c.upstream.Data) != nil {
+		if err := guarded(func() error { return c.carry(c.client.Data, in, c.upstream.Data) }); err != nil {
+			c.f.failBook(err)
 			c.upstream.Reset()
 		}
 	})
 	receiving.Go(func() {
-		if c.carry(c.upstream.Data, out, c.client.Data) != nil {
+		if err := guarded(func() error { return c.carry(c.upstream.Data, out, c.client.Data) }); err != nil {
+			c.f.failBook(err)
 			c.upstream.Reset() // the client no longer wants it
 		}
 	})
-	receiving.Go(func() { collect(c.upstream.Error, &text) })
+	receiving.Go(func() { c.f.failBook(guarded(func() error { return collect(c.upstream.Error, &text) })) })
 	receiving.Wait()
 	c.f.tell(c.client, c.name, text.String())
 	c.client.Reset()
@@ -287,24 +297,22 @@ func (c *connection) carry(from portforward.Stream, l *lane, to portforward.Stre
 			break
 		}
 		if err := l.write(b); err != nil {
-			c.f.failBook(err)
 			l.abandon()
 			return err
 		}
 	}
 	if err := l.close(); err != nil {
-		c.f.failBook(err)
 		return err
 	}
 	return to.CloseWrite()
 }
 
 // collect reads an error's text, and forgets what is longer than any can be.
-func collect(from portforward.Stream, text *strings.Builder) {
+func collect(from portforward.Stream, text *strings.Builder) error {
 	for {
 		b, err := from.Next()
 		if err != nil {
-			return
+			return nil // it has ended
 		}
 		text.Write(b[:min(len(b), portforward.MaxReason-text.Len())])
 	}

@@ -205,16 +205,31 @@ func TestForwardOverChannels(t *testing.T) {
 	}
 }
 
-// I80, and no record, no action.
+// falling is a Text that panics.
+type falling struct{ stream.Text }
+
+func (falling) Write([]byte) (int, error) { panic("the text") }
+
+// I80, and no record, no action; a panic ends the port-forward, and not this process.
 func TestForwardIsCut(t *testing.T) {
 	for _, protocol := range []string{"tunnel", "spdy"} {
 		for name, cut := range map[string]func(*gateway){
-			"revoked":      func(g *gateway) { g.cut(access.Refuse(access.CodeRevoked, nil, "revoked")) },
-			"not recorded": func(g *gateway) { g.book.fill(errors.New("no space left")) },
+			"revoked":            func(g *gateway) { g.cut(access.Refuse(access.CodeRevoked, nil, "revoked")) },
+			"not recorded":       func(g *gateway) { g.book.fill(errors.New("no space left")) },
+			"input that panics":  func(*gateway) {},
+			"output that panics": func(*gateway) {},
 		} {
 			t.Run(protocol+"/"+name, func(t *testing.T) {
 				noLeaks(t)
-				g := newGateway(t, apiServer(t, runtime(t, host{}, localPorts{})), stream.Masks{})
+				masks := stream.Masks{Record: func(dst io.Writer) stream.Text { return literal(dst) }, Digest: digest}
+				fall := func(dst io.Writer) stream.Text { return falling{literal(dst)} }
+				switch name {
+				case "input that panics":
+					masks.Record = fall
+				case "output that panics":
+					masks.Client = fall
+				}
+				g := newGateway(t, apiServer(t, runtime(t, host{}, localPorts{})), masks)
 				c := dialForward(t, g.URL, protocol)
 				defer c.Close()
 				cut(g)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatebook/internal/access"
+	"gatebook/internal/guard"
 	"gatebook/internal/recording"
 )
 
@@ -49,12 +50,22 @@ func (g *gather) drain() error {
 
 // record makes sure that a failure of the book is a refusal, and so is not taken for one of a connection.
 func record(book Book, name recording.Stream, d recording.Direction, b []byte) error {
-	err := book.Record(name, d, b)
+	err := guarded(func() error { return book.Record(name, d, b) })
 	var why *access.Refusal
 	if err == nil || errors.As(err, &why) {
 		return err
 	}
 	return access.Refuse(access.CodeNotRecorded, err, "the bytes could not be recorded")
+}
+
+// guarded makes a panic of f a refusal, and so no failure of a connection either.
+func guarded(f func() error) error {
+	err := guard.Call(f)
+	var p *guard.Panic
+	if errors.As(err, &p) {
+		return access.Refuse(access.CodeInternal, p, "the gateway failed")
+	}
+	return err
 }
 
 // lane is one direction of one channel: bytes come in by write, go through a Text, and leave recorded.
@@ -109,20 +120,28 @@ func (l *lane) write(p []byte) error {
 	if l.ended || l.err != nil {
 		return l.err
 	}
+	l.err = guarded(func() error { return l.take(p) })
+	return l.err
+}
+
+func (l *lane) take(p []byte) error {
 	if l.forward != nil {
 		l.pending = append(l.pending, p...)
 	}
-	if _, l.err = l.text.Write(p); l.err != nil {
-		return l.err
+	if _, err := l.text.Write(p); err != nil {
+		return err
 	}
 	// Somebody waits for every piece, so all goes out but the beginning of a known secret.
-	if l.err = l.text.Flush(); l.err != nil {
-		return l.err
+	if err := l.text.Flush(); err != nil {
+		return err
 	}
-	if l.err = l.pass(l.text.Held()); l.err == nil && len(l.pending) > 0 {
+	if err := l.pass(l.text.Held()); err != nil {
+		return err
+	}
+	if len(l.pending) > 0 {
 		l.wait()
 	}
-	return l.err
+	return nil
 }
 
 // wait begins the linger of the first byte that waits; what comes after it makes it wait no longer.
@@ -168,10 +187,13 @@ func (l *lane) release() {
 	if l.ended || l.err != nil || len(l.pending) == 0 {
 		return
 	}
-	if l.err = l.vouch(l.pending); l.err == nil {
+	l.err = guarded(func() error {
+		if err := l.vouch(l.pending); err != nil {
+			return err
+		}
 		l.early = true
-		l.err = l.send(len(l.pending))
-	}
+		return l.send(len(l.pending))
+	})
 	if l.err != nil {
 		l.failed(l.err)
 	}
@@ -186,9 +208,12 @@ func (l *lane) close() error {
 	case l.err != nil:
 		l.settle()
 	default:
-		if l.err = l.text.Close(); l.err == nil {
-			l.err = l.pass(0)
-		}
+		l.err = guarded(func() error {
+			if err := l.text.Close(); err != nil {
+				return err
+			}
+			return l.pass(0)
+		})
 	}
 	return l.err
 }
@@ -207,10 +232,12 @@ func (l *lane) settle() {
 	if !l.early {
 		return
 	}
-	err := l.text.Close()
-	if err == nil {
-		err = l.out.drain()
-	}
+	err := guarded(func() error {
+		if err := l.text.Close(); err != nil {
+			return err
+		}
+		return l.out.drain()
+	})
 	if l.err == nil {
 		l.err = err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatebook/internal/access"
+	"gatebook/internal/guard"
 	"gatebook/internal/recording"
 	"gatebook/internal/wire/remotecommand"
 )
@@ -121,6 +122,85 @@ func TestUnrecordedBytesStay(t *testing.T) {
 				Book: deafBook{to: d}, Masks: Masks{Record: nothing}}.Run(t.Context())
 			if strings.Contains(client.got.String()+upstream.got.String(), "secret") || !strings.Contains(out.Truncated, "recorded") {
 				t.Errorf("client got %q, upstream %q, %+v", client.got.String(), upstream.got.String(), out)
+			}
+		})
+	}
+}
+
+// brittleBook panics on what it is given in one direction, brittleText on its way, brittleEnd before it has it.
+type brittleBook struct {
+	anyBook
+	to recording.Direction
+}
+
+func (b brittleBook) Record(_ recording.Stream, to recording.Direction, _ []byte) error {
+	if to == b.to {
+		panic("the book")
+	}
+	return nil
+}
+
+type brittleText struct{ plain }
+
+func (brittleText) Write([]byte) (int, error) { panic("the text") }
+
+// late holds everything back, so that the timer lets it go.
+type late struct {
+	plain
+	held *int
+}
+
+func (l late) Write(p []byte) (int, error) { *l.held += len(p); return len(p), nil }
+func (l late) Held() int                   { return *l.held }
+
+type brittleEnd struct{ *end }
+
+func (brittleEnd) Receive(func(remotecommand.Frame) error) error { panic("the end") }
+
+// A panic ends the stream that it happened in, wherever that is, with nothing more sent, both ends closed, and word of it;
+// this process goes on.
+func TestAPanicEndsItsStreamAlone(t *testing.T) {
+	brittle := func(io.Writer) Text { return brittleText{} }
+	var held int
+	for _, c := range []struct {
+		name       string
+		book       Book
+		masks      Masks
+		breaksAt   string
+		fromClient bool
+	}{
+		{"recording input", brittleBook{to: recording.FromClient}, Masks{Record: nothing}, "", true},
+		{"recording output", brittleBook{to: recording.ToClient}, Masks{Record: nothing}, "", false},
+		{"masking input for the book", anyBook{}, Masks{Record: brittle}, "", true},
+		{"masking output", anyBook{}, Masks{Record: nothing, Client: brittle}, "", false},
+		{"input that lingers", anyBook{}, Masks{Record: func(dst io.Writer) Text { return late{plain{dst}, &held} },
+			Digest: func(recording.Stream, int64, []byte) string { panic("the digest") }}, "", true},
+		{"reading from the client", anyBook{}, Masks{Record: nothing}, "client", true},
+		{"reading from the upstream", anyBook{}, Masks{Record: nothing}, "upstream", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client, upstream := newEnd(false), newEnd(false)
+			f := remotecommand.Frame{Channel: remotecommand.Stdout, Data: []byte("secret")}
+			from := upstream
+			if c.fromClient {
+				f.Channel, from = remotecommand.Stdin, client
+			}
+			from.frames <- f
+			var why error
+			x := Command{Client: client, Upstream: upstream, Streams: remotecommand.Streams{Stdin: true, Stdout: true}, Book: c.book, Masks: c.masks,
+				Failed: func(err error) { why = err }}
+			switch c.breaksAt {
+			case "client":
+				x.Client = brittleEnd{client}
+			case "upstream":
+				x.Upstream = brittleEnd{upstream}
+			}
+			out := x.Run(t.Context())
+			<-client.gone
+			<-upstream.gone
+			var p *guard.Panic
+			if strings.Contains(client.got.String()+upstream.got.String(), "secret") || !strings.Contains(out.Truncated, "the gateway failed") || !errors.As(why, &p) {
+				t.Errorf("client got %q, upstream %q, %+v, said %v", client.got.String(), upstream.got.String(), out, why)
 			}
 		})
 	}

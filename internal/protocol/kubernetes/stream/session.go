@@ -27,6 +27,8 @@ type Session struct {
 	Header http.Header
 	Book   Book
 	Masks  Masks
+	// Failed, where set, is told why a stream that stood was ended, where neither end did it.
+	Failed func(error)
 	// Refuse answers the client in Kubernetes' words and gives the HTTP status. Answer relays the upstream's own
 	// answer, masked, and gives what to record of it. Both are called with the header Connection: close already set.
 	Refuse func(w http.ResponseWriter, r *http.Request, why *access.Refusal) int
@@ -58,7 +60,7 @@ func (s Session) Command(ctx context.Context, w http.ResponseWriter, r *http.Req
 		upstream.Abort()
 		return notAccepted(err)
 	}
-	return Command{Client: client, Upstream: upstream, Streams: streams, Book: s.Book, Masks: s.Masks}.Run(ctx)
+	return Command{Client: client, Upstream: upstream, Streams: streams, Book: s.Book, Masks: s.Masks, Failed: s.Failed}.Run(ctx)
 }
 
 // notAccepted is the outcome where the client's own side of the upgrade failed after the upstream's stood.
