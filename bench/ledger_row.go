@@ -54,11 +54,11 @@ func appendLedger(args []string) error {
 			return err
 		}
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(map[string]float64{
-		"cpuMicros": (usedCPU() - before).Seconds() * 1e6 / float64(*count), "perSecond": float64(*count) / time.Since(began).Seconds()}); err != nil {
+	if err := l.Close(); err != nil { // brings the tiles to disk as well
 		return err
 	}
-	return l.Close()
+	return json.NewEncoder(os.Stdout).Encode(map[string]float64{
+		"cpuMicros": (usedCPU() - before).Seconds() * 1e6 / float64(*count), "perSecond": float64(*count) / time.Since(began).Seconds()})
 }
 
 func usedCPU() time.Duration {

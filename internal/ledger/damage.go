@@ -16,6 +16,8 @@ const (
 	DamagedHistory DamageKind = "history"
 	// DamagedCheckpoint: the log's checkpoint is missing, is not signed by the log's key, or cannot be read.
 	DamagedCheckpoint DamageKind = "checkpoint"
+	// DamagedKey: a checkpoint kept elsewhere is signed by another key than the log's: the key, and with it the log, was exchanged.
+	DamagedKey DamageKind = "key"
 )
 
 // Damage is the error for a log that is not what was signed.

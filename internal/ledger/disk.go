@@ -72,16 +72,18 @@ func readTile(dir string, c coord, w int) (data []byte, exact bool, err error) {
 	return data[:w*tlog.HashSize], exact, nil
 }
 
-// writer puts files on disk: first their content, then the names.
+// writer puts files into the log's folder. They are on disk, names included, after commit.
 type writer struct {
 	dir     string
 	fail    func(point string) error
 	folders map[string]bool // known to exist, on disk up to those in touched
 	touched map[string]bool // has names that are not on disk yet
-	open    []*os.File
+	open    []*os.File      // written, not on disk yet
+	all     *os.File        // the folder, where its whole file system can be synced by one call that reports failures; else nil
+	many    bool            // more was written than open has: all has to be synced
 }
 
-// openAtOnce bounds the files that are written before the first is synced: one commit of the file system's journal then serves many.
+// openAtOnce bounds the files that are open until they are synced.
 const openAtOnce = 64
 
 func newWriter(dir string, fail func(point string) error) *writer {
@@ -111,14 +113,21 @@ func (w *writer) add(path string, data []byte) error {
 		return fmt.Errorf("writing ledger: %w", err)
 	}
 	w.touched[filepath.Dir(full)] = true
-	w.open = append(w.open, f)
-	if _, err := f.Write(data); err != nil {
+	_, err = f.Write(data)
+	if err := errors.Join(err, w.keep(f)); err != nil {
 		return fmt.Errorf("writing ledger: %w", err)
 	}
-	if err := startWriting(f); err != nil {
-		return &syncError{err}
+	return nil
+}
+
+// keep holds a file open until it is synced, as far as there is room.
+func (w *writer) keep(f *os.File) error {
+	if len(w.open) >= openAtOnce && w.all != nil {
+		w.many = true
+		return f.Close()
 	}
-	if len(w.open) < openAtOnce {
+	w.open = append(w.open, f)
+	if len(w.open) <= openAtOnce {
 		return nil
 	}
 	return w.syncOpen()
@@ -140,7 +149,13 @@ func (w *writer) folder(dir string) error {
 	return nil
 }
 
+// syncOpen has all writes begin before it waits for the first: they then share one commit of the file system's journal.
 func (w *writer) syncOpen() error {
+	for _, f := range w.open {
+		if err := startWriting(f); err != nil {
+			return &syncError{err}
+		}
+	}
 	for len(w.open) > 0 {
 		f := w.open[0]
 		w.open = w.open[1:]
@@ -155,8 +170,11 @@ func (w *writer) syncOpen() error {
 	return nil
 }
 
-// commit brings everything added to disk, names included.
+// commit brings everything added to disk, names included: file by file, or all at once where they are many.
 func (w *writer) commit() error {
+	if w.many {
+		return w.commitAll()
+	}
 	if err := w.syncOpen(); err != nil {
 		return err
 	}
@@ -165,7 +183,7 @@ func (w *writer) commit() error {
 		if err == nil {
 			err = syncDir(dir)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a folder of partial tiles that full ones have replaced is gone
 			return &syncError{err}
 		}
 		delete(w.touched, dir)
@@ -173,8 +191,20 @@ func (w *writer) commit() error {
 	return nil
 }
 
-// abandon closes what a failure left open.
-func (w *writer) abandon() error {
+func (w *writer) commitAll() error {
+	err := w.fail("syncall")
+	if err == nil {
+		err = syncAll(w.all)
+	}
+	if err = errors.Join(err, w.closeOpen()); err != nil {
+		return &syncError{err}
+	}
+	w.many = false
+	clear(w.touched)
+	return nil
+}
+
+func (w *writer) closeOpen() error {
 	var errs []error
 	for _, f := range w.open {
 		errs = append(errs, f.Close())
@@ -183,22 +213,44 @@ func (w *writer) abandon() error {
 	return errors.Join(errs...)
 }
 
+// abandon closes everything.
+func (w *writer) abandon() error {
+	err := w.closeOpen()
+	if w.all != nil {
+		err = errors.Join(err, w.all.Close())
+		w.all = nil
+	}
+	return err
+}
+
 // replace puts a file in the place of another, atomically and on disk.
 func (w *writer) replace(path string, data []byte) error {
-	if err := w.add(path+".new", data); err != nil {
+	if err := w.add(path+newSuffix, data); err != nil {
 		return err
 	}
-	if err := w.syncOpen(); err != nil {
+	if err := w.commit(); err != nil {
 		return err
 	}
-	if err := w.fail("rename " + path); err != nil {
+	if err := w.rename(path); err != nil {
 		return err
-	}
-	full := filepath.Join(w.dir, path)
-	if err := os.Rename(full+".new", full); err != nil {
-		return fmt.Errorf("writing ledger: %w", err)
 	}
 	return w.commit()
+}
+
+// newSuffix is that of a file which is to replace another.
+const newSuffix = ".new"
+
+// rename puts a file added with newSuffix in its place. After a failure nobody knows which of the two is there.
+func (w *writer) rename(path string) error {
+	if err := w.fail("rename " + path); err != nil {
+		return &syncError{err}
+	}
+	full := filepath.Join(w.dir, path)
+	if err := os.Rename(full+newSuffix, full); err != nil {
+		return &syncError{err}
+	}
+	w.touched[filepath.Dir(full)] = true
+	return nil
 }
 
 func syncDir(dir string) error {

@@ -3,8 +3,8 @@
 //
 // It guarantees:
 //
-//   - What a checkpoint covers was on disk, with its folders, before the checkpoint was; and is never written again.
-//   - After a crash at any point Open finds the last checkpoint and all that it covers. What lies beyond was never signed,
+//   - What a checkpoint covers is on disk once Checkpoint has returned: in its tiles, or in a file from which Open makes them again.
+//   - After a crash at any point Open finds the last checkpoint and all that it covers, tiles included. What lies beyond was never signed,
 //     so it is not trusted: it is moved aside and reported, and Size says from where to append again.
 //   - Verify needs the folder and the public key alone. It finds an edited, reordered, removed or inserted entry, a missing or
 //     altered tile and a foreign signature; against checkpoints kept elsewhere also a shortened or rewritten log.

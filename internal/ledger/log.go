@@ -10,7 +10,10 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-const defaultMaxPendingBytes = 4 << 20
+const (
+	defaultMaxPendingBytes = 4 << 20
+	defaultRecentBytes     = 16 << 20
+)
 
 // ErrClosed is returned by every method that needs an open log after Close.
 var ErrClosed = errors.New("ledger is closed")
@@ -23,9 +26,13 @@ type Options struct {
 	Signer note.Signer
 	// MaxPendingBytes bounds the entries that no checkpoint covers yet: above it Append makes one first. 0 means 4 MiB.
 	MaxPendingBytes int
-	// Fail is for tests: it is asked before each "write", "sync", "syncdir" and "rename", followed by a path, and an error from it stands
-	// for that of the system call. Nil in production.
+	// RecentBytes is how much is kept twice, in the file that made it durable and in tiles, before the tiles are brought to disk too. 0 means 16 MiB.
+	RecentBytes int64
+	// Fail is for tests: it is asked before each "write", "append", "sync", "syncdir", "syncall" and "rename", followed by a path, and an error
+	// from it stands for that of the system call. Nil in production.
 	Fail func(point string) error
+	// syncEach is for tests: to sync files one by one, as where all cannot be synced at once.
+	syncEach bool
 }
 
 // Log is an open log. Its methods are safe for concurrent use.
@@ -38,16 +45,19 @@ type Log struct {
 
 	checkpointMu sync.Mutex // one checkpoint at a time; taken before mu
 	writer       *writer
+	recent       *recent
+	recentBytes  int64
+	settled      uint64 // size of the log whose tiles are known to be on disk
 
-	mu      sync.RWMutex
-	edge    edge
-	bundle  []byte           // the bundle that is not full yet
-	full    map[coord][]byte // full tiles and bundles that no checkpoint covers yet; their data never changes
-	pending int              // bytes of entries that no checkpoint covers yet
-	hasher  leafHasher
-	signed  tree
-	note    []byte // the checkpoint of signed
-	err     error  // final
+	mu     sync.RWMutex
+	edge   edge
+	bundle []byte           // the bundle that is not full yet
+	full   map[coord][]byte // full tiles and bundles that no checkpoint covers yet; their data never changes
+	fresh  []byte           // entries that no checkpoint covers yet, each as in a bundle; what was added never changes until it is covered
+	hasher leafHasher
+	signed tree
+	note   []byte // the checkpoint of signed
+	err    error  // final
 }
 
 // Open opens the log in dir, or begins a new one there with a checkpoint of size 0. It checks the last checkpoint's signature and that the right
@@ -64,6 +74,9 @@ func Open(dir string, o Options) (*Log, error) {
 	if o.MaxPendingBytes == 0 {
 		o.MaxPendingBytes = defaultMaxPendingBytes
 	}
+	if o.RecentBytes == 0 {
+		o.RecentBytes = defaultRecentBytes
+	}
 	dir = filepath.Clean(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating ledger folder: %w", err)
@@ -75,11 +88,30 @@ func Open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{dir: dir, signer: o.Signer, maxPending: o.MaxPendingBytes, lock: lock, writer: newWriter(dir, o.Fail), full: map[coord][]byte{}}
-	if err := l.recoverLog(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening ledger: %w", err), l.writer.abandon(), lock.Close())
+	l := &Log{dir: dir, signer: o.Signer, maxPending: o.MaxPendingBytes, recentBytes: o.RecentBytes, lock: lock,
+		writer: newWriter(dir, o.Fail), full: map[coord][]byte{}}
+	if err := l.start(o.syncEach); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening ledger: %w", err), l.release())
 	}
 	return l, nil
+}
+
+func (l *Log) start(syncEach bool) (err error) {
+	if !syncEach {
+		if l.writer.all, err = openAll(l.dir); err != nil {
+			return err
+		}
+	}
+	return l.recoverLog()
+}
+
+// release closes every file.
+func (l *Log) release() error {
+	err := l.writer.abandon()
+	if l.recent != nil {
+		err = errors.Join(err, l.recent.file.Close())
+	}
+	return errors.Join(err, l.lock.Close())
 }
 
 // Append adds entries in order and returns the index of the first. They count at once, in Size, Entry and proofs, and are durable
@@ -111,13 +143,17 @@ func (l *Log) Append(entries ...[]byte) (first uint64, err error) {
 func (l *Log) tooMuchPending() bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.pending > l.maxPending
+	return len(l.fresh) > l.maxPending
 }
 
 func (l *Log) addLocked(entry []byte) {
-	before := len(l.bundle)
+	l.fresh = appendEntry(l.fresh, entry)
+	l.addCoveredLocked(entry)
+}
+
+// addCoveredLocked adds an entry that is durable already.
+func (l *Log) addCoveredLocked(entry []byte) {
 	l.bundle = appendEntry(l.bundle, entry)
-	l.pending += len(l.bundle) - before
 	n := l.edge.size / tileWidth
 	l.edge.add(l.hasher.sum(entry), func(c coord, data []byte) { l.full[c] = data })
 	if l.edge.size%tileWidth == 0 {
@@ -176,16 +212,21 @@ func (l *Log) readBundle(i uint64) ([]byte, error) {
 	return bundle, err
 }
 
-// Close releases the log. It makes no checkpoint: entries that none covers are lost. It returns the log's failure, if it had one.
+// Close brings the tiles to disk and releases the log. It makes no checkpoint: entries that none covers are lost. It returns the log's failure, if it had one.
 func (l *Log) Close() error {
 	l.checkpointMu.Lock()
 	defer l.checkpointMu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if errors.Is(l.err, ErrClosed) {
+	l.mu.RLock()
+	err := l.err
+	l.mu.RUnlock()
+	if errors.Is(err, ErrClosed) {
 		return nil
 	}
-	err := l.err
+	if err == nil {
+		err = l.settle()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.err = ErrClosed
-	return errors.Join(err, l.writer.abandon(), l.lock.Close())
+	return errors.Join(err, l.release())
 }

@@ -290,8 +290,8 @@ func TestPendingEntriesAreBounded(t *testing.T) {
 		if _, err := l.Append(make([]byte, 98)); err != nil {
 			t.Fatal(err)
 		}
-		if l.pending > 10_100 {
-			t.Fatalf("%d bytes are pending", l.pending)
+		if len(l.fresh) > 10_100 {
+			t.Fatalf("%d bytes are pending", len(l.fresh))
 		}
 	}
 	if l.signed.size == 0 {

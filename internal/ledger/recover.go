@@ -19,29 +19,154 @@ type Recovery struct {
 	// CutTo is the folder to which they were moved, in the log's folder. They were never signed and prove nothing; they are kept
 	// because an older checkpoint put in the place of the last one would look the same.
 	CutTo string
+	// Replayed is how many checkpoints were made again, because the process or the machine died before their tiles were known to be on disk.
+	Replayed int
 }
 
 func (l *Log) recoverLog() error {
-	signed, err := readLimited(filepath.Join(l.dir, checkpointFile), maxCheckpointBytes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l.begin()
-	}
+	records, err := readRecent(l.dir)
 	if err != nil {
 		return err
 	}
-	t, err := openCheckpoint(signed, ownVerifier{l.signer})
-	if err != nil {
-		return &Damage{Kind: DamagedCheckpoint, Path: checkpointFile, Detail: err.Error()}
+	if l.recent, err = openRecent(l.dir, l.writer.fail); err != nil {
+		return err
 	}
+	if err := l.load(records); err != nil {
+		return err
+	}
+	l.recovered.Size = l.signed.size
+	if err := l.cut(l.signed.size); err != nil {
+		return err
+	}
+	return l.settle()
+}
+
+// load takes up the newest checkpoint: that of the folder, or one that only its record has, as after a power cut.
+func (l *Log) load(records []record) error {
+	signed, err := readLimited(filepath.Join(l.dir, checkpointFile), maxCheckpointBytes)
+	if errors.Is(err, fs.ErrNotExist) && len(records) == 0 {
+		return l.begin()
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	published, damage := openCheckpoint(signed, ownVerifier{l.signer})
+	if len(records) > 1 {
+		last, err := records[len(records)-1].tree(ownVerifier{l.signer})
+		if err != nil {
+			return err
+		}
+		if damage != nil || last.size >= published.size {
+			return l.replay(records, last, published, damage)
+		}
+	}
+	if damage != nil {
+		return &Damage{Kind: DamagedCheckpoint, Path: checkpointFile, Detail: damage.Error()}
+	}
+	return l.resume(published, signed, records)
+}
+
+// resume goes on from the folder's checkpoint.
+func (l *Log) resume(published tree, signed []byte, records []record) error {
 	if err := syncDir(l.dir); err != nil { // its writer may have died before that
 		return fmt.Errorf("syncing ledger folder: %w", err)
 	}
-	l.signed, l.note = t, signed
-	if err := l.loadEdge(t); err != nil {
+	if len(records) > 0 {
+		base, err := records[0].tree(ownVerifier{l.signer})
+		if err != nil {
+			return err
+		}
+		if err := compareBase(published, base); err != nil {
+			return err
+		}
+	}
+	l.signed, l.note, l.settled = published, signed, published.size
+	l.writer.many = l.writer.all != nil // without its records nobody knows whether the tiles are on disk
+	return l.loadEdge(published)
+}
+
+// compareBase compares the folder's checkpoint with the one that was on disk before the first record was begun.
+func compareBase(published, base tree) error {
+	switch {
+	case published.size < base.size:
+		return &Damage{Kind: DamagedTail, First: published.size, End: base.size, Path: checkpointFile,
+			Detail: fmt.Sprintf("it is an older one, of %d entries: one of %d was on disk", published.size, base.size)}
+	case published.size == base.size && published.root != base.root:
+		return &Damage{Kind: DamagedHistory, End: base.size, Path: checkpointFile, Detail: "another one of the same size was signed"}
+	}
+	return nil
+}
+
+// replay brings the log from the first record, whose tiles are on disk, to the last: as if each of its checkpoints were made again.
+func (l *Log) replay(records []record, last, published tree, unreadable error) error {
+	base, err := records[0].tree(ownVerifier{l.signer})
+	if err != nil {
 		return err
 	}
-	l.recovered.Size = t.size
-	return l.cut(t.size)
+	if unreadable == nil {
+		if err := compareBase(published, base); err != nil {
+			return err
+		}
+	}
+	l.signed, l.settled = base, base.size
+	if err := l.loadEdge(base); err != nil {
+		return err
+	}
+	if err := l.checkRecords(records[1:], last); err != nil {
+		return err
+	}
+	for _, r := range records[1:] {
+		if err := l.replayRecord(r); err != nil {
+			return err
+		}
+	}
+	l.signed, l.note = last, records[len(records)-1].note
+	l.recovered.Replayed = len(records) - 1
+	return l.writer.replace(checkpointFile, l.note)
+}
+
+// checkRecords checks all entries against the last checkpoint, before anything is written.
+func (l *Log) checkRecords(records []record, last tree) error {
+	e := edge{size: l.edge.size}
+	for _, data := range l.edge.levels {
+		e.levels = append(e.levels, bytes.Clone(data))
+	}
+	for _, r := range records {
+		for b := r.entries; len(b) > 0; {
+			entry, rest, err := cutEntry(b)
+			if err != nil {
+				return err
+			}
+			e.add(l.hasher.sum(entry), func(coord, []byte) {})
+			b = rest
+		}
+	}
+	root, err := e.root()
+	if err != nil {
+		return err
+	}
+	if root != last.root {
+		return &Damage{Kind: DamagedEntry, First: l.edge.size, End: last.size, Path: recentFile, Detail: "its entries are not what its last checkpoint signed"}
+	}
+	return nil
+}
+
+func (l *Log) replayRecord(r record) error {
+	for b := r.entries; len(b) > 0; {
+		entry, rest, err := cutEntry(b)
+		if err != nil {
+			return err
+		}
+		l.addCoveredLocked(entry)
+		b = rest
+	}
+	s, before := l.snapshotLocked(), l.signed.size
+	if err := l.writeTiles(s, before, l.writer.add); err != nil {
+		return err
+	}
+	l.coveredLocked(s)
+	l.signed.size = s.edge.size
+	return l.prune(before, s.edge.size)
 }
 
 // begin makes the first checkpoint, unless there are entries: then there was one.

@@ -29,7 +29,8 @@ type Report struct {
 // if the log's checkpoint could be read. It is only a success if the error is nil.
 func Verify(dir string, v note.Verifier, known ...[]byte) (*Report, error) {
 	trusted, err := openKnown(v, known)
-	if err != nil {
+	var foreign *Damage
+	if err != nil && !errors.As(err, &foreign) {
 		return nil, err
 	}
 	signed, err := readLimited(filepath.Join(dir, checkpointFile), maxCheckpointBytes)
@@ -41,22 +42,48 @@ func Verify(dir string, v note.Verifier, known ...[]byte) (*Report, error) {
 	}
 	t, err := openCheckpoint(signed, v)
 	if err != nil {
-		return nil, &Damage{Kind: DamagedCheckpoint, End: largest(trusted), Path: checkpointFile, Detail: err.Error()}
+		return nil, &Damage{Kind: DamagedCheckpoint, End: largest(trusted), Path: checkpointFile, Detail: unsigned(err)}
+	}
+	if foreign != nil {
+		return nil, foreign
 	}
 	c := &check{dir: dir, signed: t, known: trusted}
 	report := &Report{Origin: v.Name(), Size: t.size, Root: t.root}
 	if err := c.run(); err != nil {
-		return report, err
+		return report, unsettled(dir, err)
 	}
 	report.Known = len(trusted)
 	return report, nil
 }
 
-// openKnown returns the known checkpoints, smallest first.
+// unsigned says why a checkpoint is not the log's.
+func unsigned(err error) string {
+	var unverified *note.UnverifiedNoteError
+	if errors.As(err, &unverified) {
+		return "it is not signed by this public key: the checkpoint or the key was exchanged"
+	}
+	return err.Error()
+}
+
+// unsettled adds to a damage what else than a hand can have done it. It stays one: what cannot be told apart is not whole.
+func unsettled(dir string, err error) error {
+	var d *Damage
+	if records, reading := readRecent(dir); errors.As(err, &d) && reading == nil && len(records) > 1 {
+		d.Detail += "; the log is in use or was not closed: if the machine lost power, opening it makes this good from its file " + recentFile
+	}
+	return err
+}
+
+// openKnown returns the known checkpoints, smallest first. One that is signed by another key is a *Damage: that is what a log begun anew
+// under a new key looks like.
 func openKnown(v note.Verifier, known [][]byte) ([]tree, error) {
 	var trees []tree
 	for i, k := range known {
 		t, err := openCheckpoint(k, v)
+		var unverified *note.UnverifiedNoteError
+		if errors.As(err, &unverified) {
+			return nil, &Damage{Kind: DamagedKey, Detail: fmt.Sprintf("checkpoint %d of %d kept elsewhere is not signed by this public key: it is of another log, or the key and all that it signs were exchanged", i+1, len(known))}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reading known checkpoint %d of %d: %w", i+1, len(known), err)
 		}

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -299,10 +304,85 @@ func TestVerifyRefusesAForeignKnownCheckpoint(t *testing.T) {
 	}
 	r, err := s.verify(s.late, other)
 	var d *Damage
-	if r != nil || err == nil || errors.As(err, &d) {
-		t.Fatalf("%+v, %v: a foreign checkpoint says nothing about the log, and must not pass", r, err)
+	if r != nil || !errors.As(err, &d) || d.Kind != DamagedKey {
+		t.Fatalf("%+v, %v: the log may have been begun anew under another key, and must not pass", r, err)
+	}
+	forged := bytes.Replace(s.late, []byte("\n858\n"), []byte("\n857\n"), 1)
+	if r, err := s.verify(forged); r != nil || err == nil || errors.As(err, &d) && d.Kind != DamagedKey {
+		t.Fatalf("%+v, %v: a checkpoint that was altered says nothing about the log, and must not pass", r, err)
+	}
+	s.key = newKey(t, testOrigin)
+	if _, err := s.verify(s.late); !errors.As(err, &d) || d.Kind != DamagedCheckpoint {
+		t.Fatalf("another public key: %v", err)
 	}
 }
+
+// TestAnotherReaderReadsTheLog is a client that knows the specification alone: over HTTP, by golang.org/x/mod's tlog and note.
+func TestAnotherReaderReadsTheLog(t *testing.T) {
+	s := newScene(t)
+	server := httptest.NewServer(http.FileServerFS(os.DirFS(s.dir)))
+	defer server.Close()
+	client := httpTiles{t, server.URL}
+	n, err := note.Open(client.get("/checkpoint"), note.VerifierList(s.key.verifier))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(n.Text, "\n")
+	root, err := tlog.ParseHash(lines[2])
+	if err != nil || lines[0] != testOrigin || lines[1] != strconv.Itoa(verifySize) {
+		t.Fatalf("%q: %v", n.Text, err)
+	}
+	reader := tlog.TileHashReader(tlog.Tree{N: verifySize, Hash: root}, client)
+	for i := int64(0); i < verifySize; i += 37 {
+		p, err := tlog.ProveRecord(verifySize, i, reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tlog.CheckRecord(p, verifySize, root, i, tlog.RecordHash(entry(uint64(i)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bundle := client.get("/tile/entries/003.p/90")
+	for i := uint64(768); i < verifySize; i++ {
+		size := binary.BigEndian.Uint16(bundle)
+		if !bytes.Equal(bundle[2:2+size], entry(i)) {
+			t.Fatalf("entry %d is %q", i, bundle[2:2+size])
+		}
+		bundle = bundle[2+size:]
+	}
+}
+
+type httpTiles struct {
+	t   *testing.T
+	url string
+}
+
+func (c httpTiles) get(path string) []byte {
+	c.t.Helper()
+	r, err := http.Get(c.url + path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		c.t.Fatalf("%s: %s, %v", path, r.Status, err)
+	}
+	return b
+}
+
+func (c httpTiles) Height() int { return 8 }
+
+// ReadTiles asks by the specification's path, which is the checksum database's without its height.
+func (c httpTiles) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var out [][]byte
+	for _, t := range tiles {
+		out = append(out, c.get("/"+strings.Replace(t.Path(), "tile/8/", "tile/", 1)))
+	}
+	return out, nil
+}
+
+func (c httpTiles) SaveTiles([]tlog.Tile, [][]byte) {}
 
 // TestVerifyFindsAnyChange changes one byte anywhere below tile/ or in the checkpoint.
 func TestVerifyFindsAnyChange(t *testing.T) {
