@@ -138,7 +138,7 @@ func (x *indexer) take(f *Frame) error {
 	switch f.Kind {
 	case KindUnit:
 		x.number = f.NextFrame
-		x.r.recent.forget()
+		x.r.recent.forget(f.NextOp)
 		clear(x.ids)
 		clear(x.seen)
 	case KindResume:

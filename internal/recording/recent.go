@@ -2,6 +2,7 @@ package recording
 
 import (
 	"bytes"
+	"maps"
 	"sync"
 
 	"gatebook/internal/access"
@@ -21,12 +22,13 @@ type recent struct {
 	ended map[uint64]*access.Outcome
 }
 
-// forget lets go of what the indexer did not come to take, such as an operation that the journal had no room for.
-func (r *recent) forget() {
+// forget lets go of operations below a number that the indexer did not come to take, such as those that the journal had no
+// room for.
+func (r *recent) forget(below uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	clear(r.begun)
-	clear(r.ended)
+	maps.DeleteFunc(r.begun, func(number uint64, _ *access.Record) bool { return number < below })
+	maps.DeleteFunc(r.ended, func(number uint64, _ *access.Outcome) bool { return number < below })
 }
 
 // asRecorded reports whether who decodes the frame gets what was encoded: JSON has no bytes that are not UTF-8.

@@ -86,8 +86,10 @@ func TestRecentIsBounded(t *testing.T) {
 	if len(r.begun) != maxRecent || len(r.ended) != maxRecent {
 		t.Errorf("%d begun and %d ended are kept", len(r.begun), len(r.ended))
 	}
-	r.forget()
-	if r.begin(1, o, nil); len(r.begun) != 1 || r.takeBegun(1) == nil || r.takeBegun(1) != nil {
+	if r.forget(maxRecent - 1); len(r.begun) != 1 || len(r.ended) != 1 {
+		t.Errorf("%d begun and %d ended are left", len(r.begun), len(r.ended))
+	}
+	if r.begin(maxRecent, o, nil); r.takeBegun(maxRecent) == nil || r.takeBegun(maxRecent) != nil {
 		t.Error("what is begun behind a new unit is not remembered, once")
 	}
 }
