@@ -153,6 +153,7 @@ func (g *gateway) openBook(ctx context.Context) (err error) {
 		return indexLost(err)
 	}
 	g.onClose(g.recorder.Close)
+	g.watchBehind()
 	return past.apply(ctx, g.store)
 }
 
@@ -239,6 +240,7 @@ func (g *gateway) openDesk(ctx context.Context) error {
 	}
 	g.desk = approval.New(o)
 	g.run(ctx, g.desk.Run)
+	g.run(ctx, g.keepHouse)
 	return nil
 }
 

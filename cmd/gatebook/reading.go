@@ -179,13 +179,22 @@ func (a remoteArchive) List(prefix string) ([]archive.Info, error) {
 	return out, nil
 }
 
-// find gives the session and, where id is an operation's, the operation.
+// find gives the session and, where id is an operation's, the operation. What the index does not know, or there is no
+// gateway to ask for, is looked for in the archive.
 func (r *reading) find(ctx context.Context, id string) (access.SessionID, access.OperationID, error) {
 	if s, op, ok := strings.Cut(id, "/"); ok {
 		return access.SessionID(s), access.OperationID(op), nil
 	}
+	if err := archive.CheckSession(id); err != nil {
+		return "", "", usageError{fmt.Errorf("%q is neither a session nor an operation: %w", id, err)}
+	}
 	if r.archive != "" {
-		return access.SessionID(id), "", nil
+		folder, done, err := r.openArchive()
+		if err != nil {
+			return "", "", err
+		}
+		defer done()
+		return r.findSealed(folder, id)
 	}
 	x, err := r.open()
 	if err != nil {
@@ -195,7 +204,28 @@ func (r *reading) find(ctx context.Context, id string) (access.SessionID, access
 	rec, err := x.Operation(ctx, access.OperationID(id))
 	var e *client.Error
 	if errors.As(err, &e) && e.Status == http.StatusNotFound {
-		return access.SessionID(id), "", nil
+		page, err := x.Sessions(ctx, client.Query{Session: access.SessionID(id)})
+		if err != nil || len(page.Items) > 0 {
+			return access.SessionID(id), "", err
+		}
+		return r.findSealed(remoteArchive{ctx, x}, id)
 	}
 	return rec.Operation.Session, rec.Operation.ID, err
+}
+
+// findSealed takes id for a session that the archive has, or for an operation somewhere in it.
+func (r *reading) findSealed(a recording.Archive, id string) (access.SessionID, access.OperationID, error) {
+	files, err := a.List(archive.SessionPrefix(id))
+	if err != nil || len(files) > 0 {
+		return access.SessionID(id), "", err
+	}
+	ids, err := r.identities()
+	if err != nil {
+		return "", "", err
+	}
+	session, err := recording.FindOperation(a, access.OperationID(id), ids...)
+	if err != nil || session == "" { // it may be a session of which nothing is sealed yet: reading it says so
+		return access.SessionID(id), "", keyHint(err)
+	}
+	return session, access.OperationID(id), nil
 }

@@ -67,6 +67,7 @@ func (s *shower) event(e recording.Event) error {
 	case recording.KindEnd:
 		return s.ended(e)
 	case recording.KindNote:
+		s.shown++
 		s.line("%s  note %s %s", stamp(e.At), e.Name, inert(string(e.Data)))
 	}
 	return nil

@@ -44,6 +44,9 @@ func (c *Config) check() problems {
 	if !slices.Contains([]string{"crash", "power", "paranoid"}, c.Recording.Durability) {
 		p.add("recording.durability: %q is not crash, power or paranoid", c.Recording.Durability)
 	}
+	if c.Recording.MaxBehind <= c.Recording.SealAge {
+		p.add("recording.maxBehind: %s is no more than sealAge (%s), for which everything waits; make it longer", c.Recording.MaxBehind, c.Recording.SealAge)
+	}
 	notNegative(reflect.ValueOf(c).Elem(), "", &p)
 	c.checkIssuers(&p)
 	c.checkTargets(&p)

@@ -37,6 +37,8 @@ type Config struct {
 	Approvals Approvals `yaml:"approvals"`
 	// How operations are recorded and kept.
 	Recording Recording `yaml:"recording"`
+	// How long what grows beside the book is kept.
+	Retention Retention `yaml:"retention"`
 	// How secrets are recognised.
 	Masking Masking `yaml:"masking"`
 	// Bounds on what one client can make the gateway hold. A request beyond a limit is refused by the limit's name.
@@ -218,6 +220,27 @@ type Recording struct {
 	SealAge   time.Duration `yaml:"sealAge" default:"5m"`
 	// Name of this gateway's ledger, in its checkpoints. Default: the host of url.
 	Origin string `yaml:"origin"`
+	// The gateway says that it is not ready when what it recorded has waited longer than this to be sealed under a
+	// checkpoint, or to be found by search. It goes on working: what it records stays in the journal.
+	MaxBehind time.Duration `yaml:"maxBehind" default:"1h"`
+}
+
+// Retention says how long what grows beside the book is kept. The book itself, ledger and archive, Gatebook never removes
+// anything from: what may leave the archive is up to the policy of its folder or bucket, and verify names what is missing.
+// Nothing goes before it is sealed, under a checkpoint and out of the journal, nor before a note says what goes. Keys not
+// set have their default; to keep something for good, give a hundred years (876000h).
+type Retention struct {
+	// Operations and sessions in the index, after they ended. Then search and sessions no longer find them; show, replay,
+	// export and verify read the archive, as before.
+	Index time.Duration `yaml:"index" default:"2160h"`
+	// Approvals that are settled, with what approvers saw, and revocations that have lapsed. What became of them stays
+	// in the book.
+	Approvals time.Duration `yaml:"approvals" default:"2160h"`
+	// Notices for the webhook that could not be sent.
+	Notices time.Duration `yaml:"notices" default:"72h"`
+	// What a crash left of the ledger beyond its checkpoint, in the ledger's folder cut. It is kept since an older
+	// checkpoint that somebody put back would leave the same.
+	Cut time.Duration `yaml:"cut" default:"8760h"`
 }
 
 // Masking says how secrets are recognised.

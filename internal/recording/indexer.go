@@ -13,10 +13,13 @@ import (
 // indexer feeds the index from the journal, behind the operations: the journal is its queue, so nothing waits for the
 // index, nothing is lost when it is down, and memory stays bounded.
 type indexer struct {
-	r    *Recorder
-	kick chan struct{}
+	r      *Recorder
+	recent *recent
+	kick   chan struct{}
 	// passed counts the frames that the index has.
 	passed atomic.Uint64
+	// even is when it last had all there was, in Unix nanoseconds.
+	even atomic.Int64
 
 	at     cursor
 	number uint64
@@ -41,10 +44,13 @@ const lastStep = 10 * time.Second
 
 func newIndexer(r *Recorder) *indexer {
 	first := r.units.all()[0]
-	return &indexer{
-		r: r, kick: make(chan struct{}, 1), at: cursor{segment: first.from}, number: first.firstFrame,
+	x := &indexer{
+		r: r, recent: &r.recent, kick: make(chan struct{}, 1), at: cursor{segment: first.from}, number: first.firstFrame,
 		ids: map[uint64]access.OperationID{}, seen: map[access.SessionID]access.Session{},
 	}
+	x.even.Store(r.now().UnixNano())
+	x.passed.Store(first.firstFrame)
+	return x
 }
 
 func (x *indexer) wake() {
@@ -63,7 +69,7 @@ func (x *indexer) run() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	for {
-		before := x.number
+		before, began := x.number, x.r.now()
 		err := readOn(x.r.journal, &x.at, 0, x.frame)
 		delay := x.r.o.IndexDelay
 		if x.number-before > busy {
@@ -71,6 +77,9 @@ func (x *indexer) run() {
 		}
 		if err == nil {
 			err = x.flush()
+		}
+		if err == nil {
+			x.even.Store(began.UnixNano())
 		}
 		if err != nil && !errors.Is(err, ErrClosed) {
 			x.r.o.Log.Error("reading the journal for the index", "error", err)
@@ -138,7 +147,7 @@ func (x *indexer) take(f *Frame) error {
 	switch f.Kind {
 	case KindUnit:
 		x.number = f.NextFrame
-		x.r.recent.forget(f.NextOp)
+		x.recent.forget(f.NextOp)
 		clear(x.ids)
 		clear(x.seen)
 	case KindResume:
@@ -155,7 +164,7 @@ func (x *indexer) take(f *Frame) error {
 }
 
 func (x *indexer) begin(f *Frame) error {
-	record := x.r.recent.takeBegun(f.Op)
+	record := x.recent.takeBegun(f.Op)
 	if record == nil || string(record.Operation.ID) != f.ID {
 		var o Opening
 		if err := json.Unmarshal(f.Data, &o); err != nil {
@@ -192,7 +201,7 @@ func (o *Opening) record() access.Record {
 }
 
 func (x *indexer) end(id access.OperationID, f *Frame) error {
-	out := x.r.recent.takeEnded(f.Op)
+	out := x.recent.takeEnded(f.Op)
 	if out == nil {
 		var c Closing
 		if err := json.Unmarshal(f.Data, &c); err != nil {

@@ -48,6 +48,7 @@ type numbers struct {
 	nextOp    atomic.Uint64
 	nextFrame atomic.Uint64
 	unitBytes atomic.Int64
+	unitUsed  atomic.Int64 // when the unit in use was first used, in Unix nanoseconds; 0: not yet
 }
 
 // ErrClosed is returned after Close.
@@ -120,6 +121,9 @@ func (r *Recorder) appendLocked(level journal.Level, g *batch) error {
 		return fmt.Errorf("recording: %w", err)
 	}
 	r.nextFrame.Add(uint64(len(frames)))
+	if r.unitUsed.Load() == 0 {
+		r.unitUsed.CompareAndSwap(0, r.now().UnixNano())
+	}
 	if r.unitBytes.Add(int64(len(g.arena))) >= r.o.SealBytes {
 		r.sealer.wake()
 	}

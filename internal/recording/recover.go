@@ -34,6 +34,7 @@ func (r *Recorder) recover() error {
 		}
 	}
 	for _, u := range found {
+		u.used, u.sealed = u.began, slices.Contains(r.sealer.state.Sealed, u.id)
 		r.units.add(u)
 		r.sealer.sawUnit(u.id)
 	}

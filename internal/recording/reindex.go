@@ -42,7 +42,7 @@ func sealedSessions(a Archive) ([]access.SessionID, error) {
 }
 
 func reindexSession(a Archive, id access.SessionID, index Index, note func(Event) error, ids []age.Identity) error {
-	x := &indexer{ids: map[uint64]access.OperationID{}, seen: map[access.SessionID]access.Session{}}
+	x := &indexer{recent: new(recent), ids: map[uint64]access.OperationID{}, seen: map[access.SessionID]access.Session{}}
 	flush := func() error {
 		defer func() { x.pending = x.pending[:0] }()
 		if len(x.pending) == 0 {

@@ -185,7 +185,11 @@ func (s *sealer) ship(u unit, d *demux, kept []output) error {
 	s.state.Unit, s.state.Outputs, s.state.LedgerAt = "", nil, 0
 	s.state.Sealed = append(s.state.Sealed, u.id)
 	s.state.forgetKeys(s.r.now())
-	return s.save("sealed")
+	err := s.save("sealed")
+	if err == nil {
+		s.r.units.mark(u.id, func(u *unit) { u.sealed = true })
+	}
+	return err
 }
 
 func (s *sealer) save(step string) error {

@@ -18,6 +18,10 @@ type unit struct {
 	from       uint64 // its first journal segment
 	firstFrame uint64
 	began      time.Time
+	// used is when the first frame came that was not carried over; zero: none has.
+	used time.Time
+	// sealed says that all of it is in the archive and under a checkpoint.
+	sealed bool
 }
 
 // units are those in the journal, oldest first; frames go to the last.
@@ -30,6 +34,26 @@ func (u *units) add(n unit) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.list = append(u.list, n)
+}
+
+// mark changes what is known of a unit.
+func (u *units) mark(id string, change func(*unit)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i := range u.list {
+		if u.list[i].id == id {
+			change(&u.list[i])
+		}
+	}
+}
+
+// endUse keeps when the unit in use was first used, which is known elsewhere while it is.
+func (u *units) endUse(nanos int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n := len(u.list); n > 0 && nanos != 0 {
+		u.list[n-1].used = time.Unix(0, nanos)
+	}
 }
 
 // all gives the units in the journal, the one in use last.
@@ -78,6 +102,7 @@ func (r *Recorder) beginUnitLocked() error {
 	if err := r.fail("unit"); err != nil {
 		return err
 	}
+	r.units.endUse(r.unitUsed.Load())
 	u := unit{id: r.nextUnitID(), from: segments[len(segments)-1].ID, firstFrame: r.nextFrame.Load(), began: r.now()}
 	g := r.batches.get()
 	defer r.batches.put(g)
@@ -91,7 +116,9 @@ func (r *Recorder) beginUnitLocked() error {
 	if err := r.carryOver(g); err != nil {
 		return err
 	}
-	return r.endAbandoned(g)
+	err = r.endAbandoned(g)
+	r.unitUsed.Store(0)
+	return err
 }
 
 // nextUnitID sorts behind all units that this gateway made before, also when the clock was set back.
