@@ -99,6 +99,7 @@ func (m *matcher) under(b []byte, i int, last bool, c chain) (best span, result 
 	for coding := plain; coding < codings; coding++ {
 		d := &m.d
 		d.begin(b, i, layers, coding)
+		d.last = last
 		s, v := m.read(d, last)
 		seen |= d.met
 		result = max(result, v)
@@ -175,7 +176,7 @@ func (m *matcher) follow(d *decoder, n *node, last bool) (best span, result verd
 		if sizes&goesOn == 0 || l == lastLevel || have < levels[l+1] {
 			break
 		}
-		if n = m.x.find(l+1, m.x.keys.prefixTag(m.keyed[:], levels[l+1])); n == nil {
+		if n = m.x.find(l+1, m.x.keys.prefixTag(m.keyed[keyBytes:][:levels[l+1]])); n == nil {
 			break
 		}
 	}

@@ -22,6 +22,7 @@ type reader struct {
 	pending [maxLayers][4]byte // rest of a rune
 	waiting [maxLayers]uint8
 	short   bool // src ended where more could have changed the answer
+	last    bool // src is all there is
 	met     met
 }
 

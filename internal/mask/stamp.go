@@ -60,6 +60,9 @@ func (d *decoder) stamp(first byte) (is, whole bool) {
 		if !ok {
 			short := d.short
 			*d = save
+			if d.last { // what there is, is all of it: a value may end here
+				return false, true
+			}
 			d.short = short
 			return false, !short
 		}

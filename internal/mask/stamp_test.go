@@ -64,3 +64,21 @@ func wrap(s string, width int) string {
 	}
 	return out.String() + s
 }
+
+// A value that ends with the stream, in digits after a wrap, is no less a value because a time could have begun so.
+func TestEndsWithoutTime(t *testing.T) {
+	const secret = "secret-000000120"
+	s := newScope(t)
+	s.e.Learn([]byte(secret))
+	enc := hex.EncodeToString([]byte("before it stands something " + secret))
+	for cut := len(enc) - 20; cut < len(enc); cut++ {
+		for _, end := range []string{"\n", "\\n", "\n  ", "\r\n"} {
+			text := enc[:cut] + end + enc[cut:]
+			for split := range text {
+				if out := maskText(t, s, text, split); !strings.Contains(out, "gbm-") {
+					t.Fatalf("%q split at %d: %q", text, split, out)
+				}
+			}
+		}
+	}
+}
