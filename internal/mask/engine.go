@@ -64,6 +64,7 @@ type Engine struct {
 	index   atomic.Pointer[index]
 	mu      sync.Mutex // serialises additions
 	refused atomic.Int64
+	full    atomic.Bool // there is no room for more patterns
 	writers sync.Pool // *parser
 	streams sync.Pool // *stream
 	parts   sync.Pool // *learner

@@ -11,7 +11,7 @@ import (
 )
 
 // exportVersion begins what Export gives, and is authenticated with it.
-const exportVersion = "gbm-known-1\n"
+const exportVersion = "gbm-known-2\n"
 
 func (e *Engine) sealer() (cipher.AEAD, error) {
 	block, err := aes.NewCipher(e.keys.seal[:])

@@ -106,13 +106,12 @@ func forms(v []byte) (out [maxForms]form, n int) {
 	return out, n
 }
 
-// newRecord describes the pattern v, of windowBytes to maxPattern bytes. buf is scratch.
-func (k *keys) newRecord(v []byte, more bool, buf *[keyBytes + maxPattern]byte) record {
-	r := record{Size: uint16(len(v)), More: more}
-	r.MAC = k.digestOf(append(buf[:keyBytes], v...))
+// newRecord describes the pattern v, of windowBytes to maxPattern bytes, whose digest is mac.
+func (k *keys) newRecord(v []byte, more bool, mac digest) record {
+	r := record{MAC: mac, Size: uint16(len(v)), More: more}
 	r.Tags[0] = k.tag8(binary.LittleEndian.Uint64(v))
 	for l := 1; l <= lastLevel && levels[l] <= len(v); l++ {
-		r.Tags[l] = k.prefixTag(buf[:], levels[l])
+		r.Tags[l] = k.prefixTag(v[:levels[l]])
 	}
 	texts, n := forms(v)
 	r.Forms = uint8(n)
@@ -124,11 +123,15 @@ func (k *keys) newRecord(v []byte, more bool, buf *[keyBytes + maxPattern]byte) 
 	return r
 }
 
-// prefixTag identifies the first n bytes of keyed[keyBytes:].
-func (k *keys) prefixTag(keyed []byte, n int) uint32 {
-	d := k.digestOf(keyed[:keyBytes+n])
-	return binary.LittleEndian.Uint32(d[4:])
+// prefixTag identifies the start of a value. Like tag8 it is a keyed hash that need not be more: it only says whether to
+// read on.
+func (k *keys) prefixTag(start []byte) uint32 {
+	f := k.fingerprint(start, prefix)
+	return uint32((f[0] ^ f[1]) >> 32)
 }
+
+// prefix keeps the fingerprints of starts apart from those of strings.
+const prefix Encoding = 255
 
 // index finds patterns by how they begin. Readers need no lock: what is added goes in by atomic stores, in the order
 // in which readers come from one to the other backwards; nothing is ever taken out. When it is full it is replaced by

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"hash"
+	"math/bits"
 	"net/url"
 )
 
@@ -128,10 +129,15 @@ func (l *learner) pattern(v []byte, more bool) {
 	if len(v) < e.o.MinValueBytes {
 		return
 	}
-	if mac := e.keys.digestOf(append(l.buf[:keyBytes], v...)); e.index.Load().byMAC(&mac) != nil {
+	mac := e.keys.digestOf(append(l.buf[:keyBytes], v...))
+	if e.index.Load().byMAC(&mac) != nil {
 		return
 	}
-	r := e.keys.newRecord(v, more, &l.buf)
+	if e.full.Load() {
+		e.refused.Add(1)
+		return
+	}
+	r := e.keys.newRecord(v, more, mac)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.add(&r)
@@ -159,11 +165,12 @@ func (e *Engine) add(r *record) {
 		return
 	}
 	if x.count >= e.o.MaxValues {
+		e.full.Store(true)
 		e.refused.Add(1)
 		return
 	}
 	if x.count == len(x.records) {
-		grown := newIndex(e.keys, 2*len(x.records))
+		grown := newIndex(e.keys, min(4*len(x.records), powerOf2(e.o.MaxValues)))
 		for i := range x.records {
 			grown.add(&x.records[i])
 		}
@@ -172,6 +179,8 @@ func (e *Engine) add(r *record) {
 	x.add(r)
 	e.index.Store(x)
 }
+
+func powerOf2(least int) int { return 1 << bits.Len(uint(least-1)) }
 
 // inside learns what is plainly a secret inside a value.
 func (l *learner) inside(value []byte, depth int) {
