@@ -91,8 +91,8 @@ func (c *overChannels) Close() {
 func (c *overChannels) demux() {
 	err := guard.Call(func() error {
 		return c.ws.Receive(func(n byte, p []byte) error {
-			if n%2 != 0 || int(n/2) >= len(c.ports) {
-				return nil // only data channels are for the client to write on
+			if n%2 != 0 || int(n/2) >= len(c.ports) || len(p) == 0 {
+				return nil // only data channels are for the client to write on, and nothing is nothing
 			}
 			c.ports[n/2].put(p)
 			return nil

@@ -55,7 +55,7 @@ func (c *webSocketServer) Receive(fn func(Frame) error) error {
 			}
 			f = Frame{Channel: Channel(p[0]), Closed: true}
 		}
-		if f.Channel == Stdin && c.streams.Stdin || f.Channel == Resize && c.streams.TTY {
+		if len(p) > 0 && (f.Channel == Stdin && c.streams.Stdin || f.Channel == Resize && c.streams.TTY) {
 			return fn(f)
 		}
 		return nil
@@ -89,7 +89,7 @@ func (c *webSocketClient) Protocol() Protocol { return V5 }
 
 func (c *webSocketClient) Receive(fn func(Frame) error) error {
 	return c.Client.Receive(func(ch byte, p []byte) error {
-		if f := (Frame{Channel: Channel(ch), Data: p}); f.Channel == Stdout || f.Channel == Stderr || f.Channel == Error {
+		if f := (Frame{Channel: Channel(ch), Data: p}); len(p) > 0 && (f.Channel == Stdout || f.Channel == Stderr || f.Channel == Error) {
 			return fn(f)
 		}
 		return nil

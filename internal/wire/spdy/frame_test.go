@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,20 +16,162 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The bounds of frames are found in any split, and a frame that is too large is refused when its header is whole.
 func FuzzBoundary(f *testing.F) {
-	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 2, 'a', 'b', 0, 0, 0, 1, 1, 0, 0, 0}, 9)
-	f.Add([]byte{0, 0, 0, 1, 0, 0xff, 0xff, 0xff}, 3)
-	f.Fuzz(func(t *testing.T, b []byte, at int) {
-		at = max(0, min(at, len(b)))
-		var one, two boundary
-		whole, err1 := one.feed(b)
-		part, err2 := two.feed(b[:at])
-		if err2 == nil && at < len(b) {
-			part, err2 = two.feed(b[at:])
-		}
-		if (err1 == nil) != (err2 == nil) || err1 == nil && (len(b) > 0 && whole != part || one.rest != two.rest || one.have != two.have) {
-			t.Fatalf("whole %v %v %+v; split at %d %v %v %+v", whole, err1, one, at, part, err2, two)
+	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 2, 'a', 'b', 0, 0, 0, 1, 1, 0, 0, 0})
+	f.Add([]byte{0, 0, 0, 1, 0, 0xff, 0xff, 0xff})
+	f.Add([]byte{0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = b[:min(len(b), 200)]
+		var one boundary
+		whole, refused := one.feed(b)
+		for at := range len(b) + 1 {
+			var two boundary
+			part, err := two.feed(b[:at])
+			if err == nil && at < len(b) {
+				part, err = two.feed(b[at:])
+			}
+			if (refused == nil) != (err == nil) || refused == nil && (whole != part || one.rest != two.rest || one.have != two.have) {
+				t.Fatalf("whole %v %v %+v; split at %d %v %v %+v", whole, refused, one, at, part, err, two)
+			}
 		}
 	})
+}
+
+// wire is a peer that has written all that it will, in pieces, and reads everything.
+type wire struct{ io.Reader }
+
+func (wire) Write(p []byte) (int, error) { return len(p), nil }
+func (wire) Close() error                { return nil }
+
+// captured keeps what one end writes.
+type captured struct {
+	net.Conn
+	bytes *bytes.Buffer
+}
+
+func (c captured) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.bytes.Write(p[:n])
+	return n, err
+}
+
+// session is what a client writes that opens a stream, sends, and half-closes.
+func session(f testing.TB) []byte {
+	f.Helper()
+	a, b := net.Pipe()
+	incoming := make(chan *Stream, 1)
+	server, err := Server(a, func(s *Stream) error { incoming <- s; return nil })
+	if err != nil {
+		f.Fatal(err)
+	}
+	var written bytes.Buffer
+	client, err := Client(captured{b, &written})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := client.Open(http.Header{"Streamtype": {"data"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	go func() {
+		s.Write([]byte("input"))
+		s.CloseWrite()
+	}()
+	for r := <-incoming; err == nil; {
+		_, err = r.Next()
+	}
+	b.Close()
+	server.Close()
+	client.Close()
+	return bytes.Clone(written.Bytes())
+}
+
+// Whatever a peer writes, in whatever pieces, the connection can be closed and leaves nothing behind; and what is no
+// SPDY opens no stream.
+func FuzzServer(f *testing.F) {
+	whole := session(f)
+	f.Add(whole, 9)
+	f.Add(append(bytes.Clone(whole), whole...), 30)
+	f.Add([]byte{0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0}, 4)
+	f.Add([]byte{0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1}, 8)
+	f.Add([]byte{0x80, 3, 0, 4, 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 1}, 8)
+	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 2, 'a', 'b'}, 5)
+	f.Fuzz(func(t *testing.T, b []byte, at int) {
+		at = max(0, min(at, len(b)))
+		c, err := Server(wire{io.MultiReader(bytes.NewReader(b[:at]), bytes.NewReader(b[at:]))}, func(s *Stream) error {
+			go s.Discard()
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-c.Done()
+		c.Close()
+	})
+}
+
+// prompt is a peer that sends what comes after its stream's opening when that is answered: who has gone by then cannot be
+// answered, and is not served.
+type prompt struct {
+	opening, rest io.Reader
+	answered      chan struct{}
+	once          sync.Once
+}
+
+func (p *prompt) Read(b []byte) (int, error) {
+	if n, err := p.opening.Read(b); err == nil {
+		return n, nil
+	}
+	<-p.answered
+	return p.rest.Read(b)
+}
+
+func (p *prompt) Write(b []byte) (int, error) {
+	p.once.Do(func() { close(p.answered) })
+	return len(b), nil
+}
+
+func (p *prompt) Close() error {
+	p.once.Do(func() { close(p.answered) })
+	return nil
+}
+
+// A session means the same wherever it is cut.
+func TestServerReadsAnySplit(t *testing.T) {
+	whole := session(t)
+	opening := headerBytes + int(whole[5])<<16 + int(whole[6])<<8 + int(whole[7])
+	for at := range whole {
+		first, second := whole[:opening], whole[opening:]
+		p := &prompt{opening: bytes.NewReader(first), rest: bytes.NewReader(second), answered: make(chan struct{})}
+		if at < opening {
+			p.opening = io.MultiReader(bytes.NewReader(first[:at]), bytes.NewReader(first[at:]))
+		} else {
+			p.rest = io.MultiReader(bytes.NewReader(second[:at-opening]), bytes.NewReader(second[at-opening:]))
+		}
+		got := make(chan string, 1)
+		c, err := Server(p, func(s *Stream) error {
+			go func() { got <- s.Header().Get("Streamtype") + ": " + all(s) }()
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := <-got; text != "data: input" {
+			t.Errorf("cut at %d: %q", at, text)
+		}
+		c.Close()
+	}
+}
+
+// all is what comes on a stream.
+func all(s *Stream) string {
+	var text strings.Builder
+	for {
+		b, err := s.Next()
+		if err != nil {
+			return text.String()
+		}
+		text.Write(b)
+	}
 }
 
 func pair(t *testing.T, incoming func(*Stream) error) (client, server *Conn) {

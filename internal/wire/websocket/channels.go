@@ -21,8 +21,9 @@ type Channels struct {
 // NewChannels takes over s.
 func NewChannels(s *Server, inBase64 bool) *Channels { return &Channels{Server: s, base64: inBase64} }
 
-// Receive passes what the client sends to fn, a long message in several pieces, which are valid until fn returns. It
-// returns nil when the client said goodbye, fn's error, or why the connection broke.
+// Receive passes what the client sends to fn, a long message in several pieces, which are valid until fn returns. The
+// first has at least two bytes unless the message has fewer, also none: so a message of one byte is known as one however
+// it is cut. It returns nil when the client said goodbye, fn's error, or why the connection broke.
 func (c *Channels) Receive(fn func(channel byte, p []byte) error) error {
 	defer c.left.Store(true)
 	buf := make([]byte, MessageBytes)
@@ -63,21 +64,32 @@ func first(r io.Reader, buf []byte) (byte, error) {
 	return buf[0], nil
 }
 
+// pieces passes on the rest of a message, of which there is at least one piece.
 func pieces(r io.Reader, buf []byte, fn func([]byte) error) error {
+	n, err := read(r, buf, 2)
 	for {
-		n, err := r.Read(buf)
-		if n > 0 {
-			if err := fn(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
+		ended := errors.Is(err, io.EOF)
+		if err != nil && !ended {
 			return fmt.Errorf("reading a message: %w", err)
 		}
+		if err := fn(buf[:n]); err != nil || ended {
+			return err
+		}
+		if n, err = read(r, buf, 1); n == 0 && errors.Is(err, io.EOF) {
+			return nil
+		}
 	}
+}
+
+// read reads at least so many bytes, unless r ends before. Unlike io.ReadAtLeast it keeps r's own error: a message in
+// base64 that is cut short ends in io.ErrUnexpectedEOF, and is none.
+func read(r io.Reader, buf []byte, least int) (n int, err error) {
+	for n < least && err == nil {
+		var m int
+		m, err = r.Read(buf[n:])
+		n += m
+	}
+	return n, err
 }
 
 // Send sends p on a channel, in as many messages as it needs, at least one. It does not retain p.

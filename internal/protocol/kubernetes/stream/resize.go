@@ -40,6 +40,8 @@ func (s *sizes) next(p []byte) ([]size, error) {
 			return out, nil
 		case err != nil:
 			return out, fmt.Errorf("reading a terminal size: %w", err)
+		case d.InputOffset() > maxResize:
+			return out, fmt.Errorf("a terminal size of more than %d bytes", maxResize)
 		}
 		s.buf = append(s.buf[:0], s.buf[d.InputOffset():]...)
 		out = append(out, one)

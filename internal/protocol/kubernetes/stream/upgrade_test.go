@@ -48,37 +48,3 @@ func TestK4ReadUpgrade(t *testing.T) {
 		}
 	}
 }
-
-// Sizes are read in any split, and what is none ends the stream.
-func FuzzSizes(f *testing.F) {
-	f.Add([]byte(`{"Width":80,"Height":24}`+"\n"+`{"Width":132,"Height":43}`), 5)
-	f.Add([]byte(`{"Width":80,`), 1)
-	f.Add([]byte(`[1]{}`), 2)
-	f.Fuzz(func(t *testing.T, b []byte, at int) {
-		if len(b) > maxResize {
-			return
-		}
-		at = max(0, min(at, len(b)))
-		var one, two sizes
-		whole, err1 := one.next(b)
-		first, err2 := two.next(b[:at])
-		var rest []size
-		if err2 == nil {
-			rest, err2 = two.next(b[at:])
-		}
-		if (err1 == nil) != (err2 == nil) {
-			t.Fatalf("whole: %v; split at %d: %v", err1, at, err2)
-		}
-		if err1 != nil {
-			return
-		}
-		if got := append(first, rest...); len(got) != len(whole) {
-			t.Fatalf("whole %v, split at %d %v", whole, at, got)
-		}
-		for i, s := range append(first, rest...) {
-			if s != whole[i] {
-				t.Fatalf("whole %v, split at %d %v", whole, at, s)
-			}
-		}
-	})
-}
