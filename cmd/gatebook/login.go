@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,11 +68,21 @@ func addLogin(parent *cobra.Command) {
 
 func addToken(parent *cobra.Command) {
 	var c connection
+	var format string
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Print a token as kubectl's credential plugins do",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Short: "Print a token, for the clients that ask for one",
+		Long: "Prints a token: by default as kubectl's credential plugins do. As git's credential helper (--format git) it answers\n" +
+			"`get` and takes `store` and `erase` without doing anything. Where TRACEPARENT is set, the trace goes along with the\n" +
+			"token, behind a ~, so that the gateway can tell which tool call a request belongs to.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && (format != "git" || args[0] != "get") {
+				if format == "git" && (args[0] == "store" || args[0] == "erase") {
+					return nil
+				}
+				return usageError{fmt.Errorf("token: %q is not known; only git's helpers take get, store or erase", args[0])}
+			}
 			if c.TokenFile == "" {
 				if err := c.complete(); err != nil {
 					return err
@@ -81,16 +92,41 @@ func addToken(parent *cobra.Command) {
 			if err != nil {
 				return err
 			}
-			b, err := login.ExecCredential(os.Getenv("KUBERNETES_EXEC_INFO"), t)
+			t.ID += traceSuffix(os.Getenv("TRACEPARENT"))
+			out, err := formatToken(format, t)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", out)
 			return err
 		},
 	}
 	c.flags(cmd)
+	cmd.Flags().StringVar(&format, "format", "exec", "exec (kubectl's plugins), plain, or git (its credential helpers)")
 	parent.AddCommand(cmd)
+}
+
+func formatToken(format string, t login.Token) (string, error) {
+	switch format {
+	case "exec":
+		b, err := login.ExecCredential(os.Getenv("KUBERNETES_EXEC_INFO"), t)
+		return string(b), err
+	case "plain":
+		return t.ID, nil
+	case "git":
+		return "username=gatebook\npassword=" + t.ID, nil
+	}
+	return "", usageError{fmt.Errorf("--format: %q is not exec, plain or git", format)}
+}
+
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+// traceSuffix goes behind a token; a trace that is none is left out.
+func traceSuffix(trace string) string {
+	if !traceparent.MatchString(trace) {
+		return ""
+	}
+	return "~" + trace
 }
 
 func addWhoAmI(parent *cobra.Command) {
