@@ -22,7 +22,7 @@ import (
 )
 
 // executor makes the client that kubectl uses, for one protocol.
-func executor(t *testing.T, base, protocol, pod string, o client.StreamOptions, command ...string) client.Executor {
+func executor(t testing.TB, base, protocol, pod string, o client.StreamOptions, command ...string) client.Executor {
 	t.Helper()
 	u, err := url.Parse(base + "/api/v1/namespaces/n/pods/" + pod + "/exec")
 	if err != nil {

@@ -30,13 +30,15 @@ import (
 	"gatebook/internal/wire/remotecommand"
 )
 
-// memory is a Book in memory. When full is set, it takes no more.
+// memory is a Book in memory. When full is set, it takes no more; when forgetful, it takes everything and keeps nothing.
 type memory struct {
 	mu     sync.Mutex
 	bytes  map[string][]byte // by stream and direction
 	frames []string
 	sizes  []string
 	full   error
+
+	forgetful bool
 }
 
 func newMemory() *memory { return &memory{bytes: map[string][]byte{}} }
@@ -46,6 +48,9 @@ func (m *memory) Record(s recording.Stream, d recording.Direction, b []byte) err
 	defer m.mu.Unlock()
 	if m.full != nil {
 		return m.full
+	}
+	if m.forgetful {
+		return nil
 	}
 	k := fmt.Sprintf("%s %s", s, d)
 	m.bytes[k] = append(m.bytes[k], b...)
@@ -123,7 +128,7 @@ func (h host) AttachContainer(ctx context.Context, name, uid, container string, 
 }
 
 // runtime is a container runtime's streaming server, which speaks WebSocket up to version 4, and SPDY.
-func runtime(t *testing.T, h host, forward criportforward.PortForwarder) *httptest.Server {
+func runtime(t testing.TB, h host, forward criportforward.PortForwarder) *httptest.Server {
 	var stop context.CancelFunc
 	h.ctx, stop = context.WithCancel(context.Background())
 	t.Cleanup(stop)
@@ -147,7 +152,7 @@ func runtime(t *testing.T, h host, forward criportforward.PortForwarder) *httpte
 }
 
 // apiServer proxies to a runtime as kube-apiserver does (pkg/registry/core/pod/rest), by its own handlers.
-func apiServer(t *testing.T, to *httptest.Server) *httptest.Server {
+func apiServer(t testing.TB, to *httptest.Server) *httptest.Server {
 	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/missing/") {
 			w.Header().Set("Content-Type", "application/json")
@@ -180,7 +185,7 @@ func (responder) Error(w http.ResponseWriter, _ *http.Request, err error) {
 	http.Error(w, err.Error(), http.StatusInternalServerError)
 }
 
-func serve(t *testing.T, h http.Handler) *httptest.Server {
+func serve(t testing.TB, h http.Handler) *httptest.Server {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s
@@ -206,7 +211,7 @@ type gateway struct {
 	outcomes chan access.Outcome
 }
 
-func newGateway(t *testing.T, upstream *httptest.Server, masks stream.Masks) *gateway {
+func newGateway(t testing.TB, upstream *httptest.Server, masks stream.Masks) *gateway {
 	ctx, cut := context.WithCancelCause(context.Background())
 	g := &gateway{book: newMemory(), cut: cut, outcomes: make(chan access.Outcome, 16)}
 	rt := &http.Transport{}
@@ -312,7 +317,7 @@ func hiding(secrets ...string) stream.Masks {
 }
 
 // noLeaks fails the test if a goroutine is left when everything is shut down.
-func noLeaks(t *testing.T) {
+func noLeaks(t testing.TB) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
