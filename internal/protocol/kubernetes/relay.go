@@ -1,18 +1,14 @@
 package kubernetes
 
 import (
-	"bytes"
 	"errors"
 	"io"
-	"maps"
 	"mime"
 	"net/http"
 	"slices"
 	"strings"
 
 	"gatebook/internal/access"
-	"gatebook/internal/gate"
-	"gatebook/internal/recording"
 )
 
 const (
@@ -20,85 +16,6 @@ const (
 	// maxErrorBytes bounds an error that is read whole to be masked; a longer one is refused.
 	maxErrorBytes = 1 << 20
 )
-
-// sink delivers an answer: what the client is given is in the record before it is sent. The status line goes with the
-// first byte, so that an answer which turns out not to be maskable, or cannot be recorded, can still be refused.
-type sink struct {
-	w      http.ResponseWriter
-	p      gate.Permit
-	status int
-	header http.Header
-	// tell masks the header when it goes, since what comes before may make values known, and gives what of it is recorded.
-	tell   func() (http.Header, error)
-	isHead bool
-	// limit is how many bytes of the body the client asked for; 0: all.
-	limit     int64
-	begun     bool
-	delivered int64
-}
-
-// clientError is a failure to write to the client.
-type clientError struct{ error }
-
-func (e *clientError) Unwrap() error { return e.error }
-
-// errEnough says that the client has as much as it asked for.
-var errEnough = errors.New("the client asked for no more")
-
-func (s *sink) Write(b []byte) (int, error) {
-	if len(b) == 0 || s.isHead {
-		return len(b), s.begin()
-	}
-	var enough error
-	if s.limit > 0 && int64(len(b)) >= s.limit-s.delivered {
-		b, enough = b[:s.limit-s.delivered], errEnough
-	}
-	if err := s.p.Record(recording.Body, recording.ToClient, b); err != nil {
-		return 0, err
-	}
-	if err := s.begin(); err != nil {
-		return 0, err
-	}
-	n, err := s.w.Write(b)
-	s.delivered += int64(n)
-	if err != nil {
-		return n, &clientError{err}
-	}
-	return n, enough
-}
-
-func (s *sink) begin() error {
-	if s.begun {
-		return nil
-	}
-	told, err := s.tell()
-	if err != nil {
-		return err
-	}
-	if len(told) > 0 {
-		var lines bytes.Buffer
-		if err := told.Write(&lines); err != nil { // a bytes.Buffer takes everything
-			return err
-		}
-		if err := s.p.Record(recording.Header, recording.ToClient, lines.Bytes()); err != nil {
-			return err
-		}
-	}
-	s.begun = true
-	maps.Copy(s.w.Header(), s.header)
-	s.w.WriteHeader(s.status)
-	return nil
-}
-
-func (s *sink) flush() error {
-	if err := s.begin(); err != nil {
-		return err
-	}
-	if err := http.NewResponseController(s.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return &clientError{err}
-	}
-	return nil
-}
 
 // filter is a masking writer; mask.JSONWriter and mask.TextWriter are.
 type filter interface {
@@ -147,15 +64,6 @@ func (x *exchange) relay(s *sink, resp *http.Response, m masking, n negotiated, 
 		return why
 	}
 	return x.pump(s, resp.Body, f, t, out)
-}
-
-// keepFraming leaves an answer that is not masked as it came.
-func (s *sink) keepFraming(resp *http.Response) {
-	for _, name := range []string{"Content-Length", "Content-Encoding"} {
-		if v := resp.Header.Get(name); v != "" {
-			s.header.Set(name, v)
-		}
-	}
 }
 
 // filterFor chooses how to mask an answer by what it says it is. What cannot be masked with certainty is refused.
@@ -271,56 +179,4 @@ func (x *exchange) maskText(s string) (string, error) {
 		return "", err
 	}
 	return out.String(), nil
-}
-
-// sniffer refuses compressed content, in which no value can be recognised, whatever it is called.
-type sniffer struct {
-	filter
-	head []byte
-	done bool
-}
-
-var compressed = [][]byte{{0x1f, 0x8b}, {'P', 'K', 3, 4}, {0x28, 0xb5, 0x2f, 0xfd}, {'B', 'Z', 'h'}, {0xfd, '7', 'z', 'X', 'Z', 0}}
-
-func (s *sniffer) Write(b []byte) (int, error) {
-	if s.done {
-		return s.filter.Write(b)
-	}
-	s.head = append(s.head, b...)
-	if len(s.head) < 6 {
-		return len(b), nil
-	}
-	if err := s.release(); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
-func (s *sniffer) release() error {
-	if s.done {
-		return nil
-	}
-	s.done = true
-	for _, magic := range compressed {
-		if bytes.HasPrefix(s.head, magic) {
-			return access.Refuse(access.CodeUnmaskable, nil, "the answer is compressed, so that nothing in it can be masked")
-		}
-	}
-	_, err := s.filter.Write(s.head)
-	s.head = nil
-	return err
-}
-
-func (s *sniffer) Flush() error {
-	if err := s.release(); err != nil {
-		return err
-	}
-	return s.filter.Flush()
-}
-
-func (s *sniffer) Close() error {
-	if err := s.release(); err != nil {
-		return err
-	}
-	return s.filter.Close()
 }
