@@ -1,0 +1,291 @@
+package grammar
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// Hidden is what a mask hides of one relation.
+type Hidden struct {
+	// Opaque: what its columns hold is not known, so all of them are hidden.
+	Opaque bool
+	// Masked names the columns that are hidden.
+	Masked map[string]bool
+	// All names the columns that there are, in order; nil where that is not known.
+	All []string
+}
+
+// any reports whether something of it is hidden.
+func (h Hidden) any() bool { return h.Opaque || len(h.Masked) > 0 }
+
+// Source tells what is hidden of a relation by the name that a statement gives it.
+type Source interface{ Relation(Name) Hidden }
+
+// Exposure says which columns of an answer may show what is hidden. The zero value: none.
+type Exposure struct {
+	// All: every one.
+	All bool
+	// Outputs are the answer's columns, unless Star says that there are more of them than the text tells; then names
+	// alone can be held against it.
+	Outputs []Output
+	Star    bool
+	// Touches says that something hidden is within the statement's reach, so that an error may repeat it.
+	Touches bool
+}
+
+// Output is one column of an answer.
+type Output struct {
+	Name   string
+	Hidden bool
+}
+
+// Shows reports whether column i of n, of that name, may show what is hidden.
+func (e *Exposure) Shows(i, n int, name string) bool {
+	switch {
+	case e.All:
+		return true
+	case e.Star:
+		for _, o := range e.Outputs {
+			if o.Hidden && (o.Name == name || o.Name == "") {
+				return true
+			}
+		}
+		return false
+	case n != len(e.Outputs):
+		return e.Touches
+	}
+	return e.Outputs[i].Hidden
+}
+
+// Exposes follows what src hides through the statement: aliases, subqueries, WITH, joins and expressions. Whatever it
+// cannot follow counts as showing it.
+func (s *Statement) Exposes(src Source) Exposure {
+	t := &tracer{src: src}
+	e := t.statement(s.root)
+	e.Touches = e.Touches || t.touched
+	for _, f := range s.Volatile {
+		if effectOf(f) == Admin { // it may read anything, and say so in an error
+			e.Touches = true
+		}
+	}
+	return e
+}
+
+// item is something in a FROM, by the name that it has there.
+type item struct {
+	alias string
+	Hidden
+}
+
+// scope is what names can stand for: the items of this query, and of those around it.
+type scope struct {
+	items []item
+	withs map[string]Hidden
+	outer *scope
+}
+
+type tracer struct {
+	src     Source
+	touched bool
+	depth   int
+}
+
+// maxDepth bounds recursion; the parser has bounded it before.
+const maxDepth = 500
+
+func (t *tracer) statement(n *pg.Node) Exposure {
+	switch v := n.GetNode().(type) {
+	case nil:
+		return Exposure{}
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
+		return t.query(n, nil)
+	case *pg.Node_DeclareCursorStmt:
+		return t.statement(v.DeclareCursorStmt.Query)
+	case *pg.Node_PrepareStmt:
+		return t.statement(v.PrepareStmt.Query)
+	case *pg.Node_CopyStmt:
+		if v.CopyStmt.Query != nil {
+			return t.statement(v.CopyStmt.Query)
+		}
+		return t.table(v.CopyStmt)
+	case *pg.Node_ExplainStmt: // plans hold the query's own constants, and counts
+		t.query(v.ExplainStmt.Query, nil)
+		return Exposure{}
+	case *pg.Node_CreateTableAsStmt, *pg.Node_ViewStmt, *pg.Node_CallStmt, *pg.Node_ExecuteStmt, *pg.Node_FetchStmt, *pg.Node_DoStmt:
+		return Exposure{All: true, Touches: true}
+	}
+	return Exposure{}
+}
+
+// table is COPY of a table.
+func (t *tracer) table(n *pg.CopyStmt) Exposure {
+	h := t.relation(n.Relation)
+	e := Exposure{All: h.Opaque}
+	columns := names(n.Attlist)
+	if len(columns) == 0 {
+		columns = h.All
+	}
+	if columns == nil {
+		e.All = e.All || h.any()
+	}
+	for _, c := range columns {
+		e.Outputs = append(e.Outputs, Output{c, h.Opaque || h.Masked[c]})
+	}
+	return e
+}
+
+func (t *tracer) relation(r *pg.RangeVar) Hidden {
+	h := t.src.Relation(Name{r.GetSchemaname(), r.GetRelname()})
+	t.touched = t.touched || h.any()
+	return h
+}
+
+// query gives the outputs of a statement that has some.
+func (t *tracer) query(n *pg.Node, outer *scope) Exposure {
+	if t.depth++; t.depth > maxDepth {
+		t.touched = true
+		return Exposure{All: true}
+	}
+	defer func() { t.depth-- }()
+	switch v := n.GetNode().(type) {
+	case *pg.Node_SelectStmt:
+		return t.selects(v.SelectStmt, outer)
+	case *pg.Node_InsertStmt:
+		return t.returning(v.InsertStmt.WithClause, []*pg.Node{target(v.InsertStmt.Relation)}, v.InsertStmt.ReturningList, outer, v.InsertStmt.SelectStmt)
+	case *pg.Node_UpdateStmt:
+		return t.returning(v.UpdateStmt.WithClause, append([]*pg.Node{target(v.UpdateStmt.Relation)}, v.UpdateStmt.FromClause...), v.UpdateStmt.ReturningList, outer)
+	case *pg.Node_DeleteStmt:
+		return t.returning(v.DeleteStmt.WithClause, append([]*pg.Node{target(v.DeleteStmt.Relation)}, v.DeleteStmt.UsingClause...), v.DeleteStmt.ReturningList, outer)
+	case *pg.Node_MergeStmt:
+		return t.returning(v.MergeStmt.WithClause, []*pg.Node{target(v.MergeStmt.Relation), v.MergeStmt.SourceRelation}, v.MergeStmt.ReturningList, outer)
+	}
+	t.touched = true
+	return Exposure{All: true}
+}
+
+func target(r *pg.RangeVar) *pg.Node { return &pg.Node{Node: &pg.Node_RangeVar{RangeVar: r}} }
+
+// returning is a statement that changes rows, and what it gives of them. read is walked for what it touches.
+func (t *tracer) returning(w *pg.WithClause, from, list []*pg.Node, outer *scope, read ...*pg.Node) Exposure {
+	sc := t.scope(w, outer)
+	for _, f := range from {
+		sc.items = append(sc.items, t.from(f, sc)...)
+	}
+	for _, q := range read {
+		if q != nil {
+			t.query(q, sc)
+		}
+	}
+	return t.outputs(list, sc)
+}
+
+func (t *tracer) selects(n *pg.SelectStmt, outer *scope) Exposure {
+	sc := t.scope(n.WithClause, outer)
+	if n.Op != pg.SetOperation_SETOP_NONE && n.Op != pg.SetOperation_SET_OPERATION_UNDEFINED {
+		return union(t.selects(n.Larg, sc), t.selects(n.Rarg, sc))
+	}
+	if len(n.ValuesLists) > 0 {
+		return t.values(n.ValuesLists, sc)
+	}
+	for _, f := range n.FromClause {
+		sc.items = append(sc.items, t.from(f, sc)...)
+	}
+	return t.outputs(n.TargetList, sc)
+}
+
+// union is UNION, INTERSECT and EXCEPT: names are the left side's, and either side shows.
+func union(l, r Exposure) Exposure {
+	l.All, l.Touches = l.All || r.All, l.Touches || r.Touches
+	hidden := func(e Exposure) bool {
+		for _, o := range e.Outputs {
+			if o.Hidden {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case l.Star || r.Star || len(l.Outputs) != len(r.Outputs):
+		l.All = l.All || hidden(l) || hidden(r)
+		l.Star = true
+	default:
+		for i := range l.Outputs {
+			l.Outputs[i].Hidden = l.Outputs[i].Hidden || r.Outputs[i].Hidden
+		}
+	}
+	return l
+}
+
+func (t *tracer) values(lists []*pg.Node, sc *scope) Exposure {
+	var e Exposure
+	for _, l := range lists {
+		for i, v := range l.GetList().GetItems() {
+			if i == len(e.Outputs) {
+				e.Outputs = append(e.Outputs, Output{Name: valuesColumn(i)})
+			}
+			e.Outputs[i].Hidden = t.expression(v, sc) || e.Outputs[i].Hidden
+		}
+	}
+	return e
+}
+
+// scope is that of a statement with its WITH.
+func (t *tracer) scope(w *pg.WithClause, outer *scope) *scope {
+	sc := &scope{outer: outer, withs: map[string]Hidden{}}
+	if w == nil {
+		return sc
+	}
+	for _, n := range w.Ctes {
+		cte := n.GetCommonTableExpr()
+		if w.Recursive {
+			sc.withs[cte.GetCtename()] = Hidden{}
+		}
+	}
+	for range max(1, len(w.Ctes)+2) { // until nothing more is found to be hidden
+		changed := false
+		for _, n := range w.Ctes {
+			cte := n.GetCommonTableExpr()
+			h := renamed(t.query(cte.GetCtequery(), sc), cte.GetAliascolnames())
+			was := sc.withs[cte.GetCtename()]
+			changed = changed || was.Opaque != h.Opaque || len(was.Masked) != len(h.Masked)
+			sc.withs[cte.GetCtename()] = h
+		}
+		if !w.Recursive {
+			return sc
+		}
+		if !changed {
+			return sc
+		}
+	}
+	for name := range sc.withs {
+		sc.withs[name] = Hidden{Opaque: true}
+	}
+	return sc
+}
+
+// renamed makes what a query gives a relation, whose columns may get other names.
+func renamed(e Exposure, aliases []*pg.Node) Hidden {
+	h := Hidden{Opaque: e.All, Masked: map[string]bool{}}
+	to := names(aliases)
+	if e.Star && len(to) > 0 {
+		for _, o := range e.Outputs {
+			h.Opaque = h.Opaque || o.Hidden
+		}
+		return h
+	}
+	for i, o := range e.Outputs {
+		name := o.Name
+		if i < len(to) {
+			name = to[i]
+		}
+		h.All = append(h.All, name)
+		if o.Hidden && name == "" {
+			h.Opaque = true
+		} else if o.Hidden {
+			h.Masked[name] = true
+		}
+	}
+	if e.Star {
+		h.All = nil
+	}
+	return h
+}

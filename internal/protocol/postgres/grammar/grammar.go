@@ -1,0 +1,165 @@
+package grammar
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	pgquery "github.com/wasilibs/go-pgquery"
+)
+
+// Effects, from the weakest to the strongest.
+const (
+	Read    = "read"
+	Session = "session" // changes nothing but the session: transactions, harmless settings
+	Write   = "write"
+	DDL     = "ddl"
+	Admin   = "admin" // can do anything
+)
+
+var strength = []string{Read, Session, Write, DDL, Admin}
+
+// Stronger gives the stronger of two effects.
+func Stronger(a, b string) string {
+	if slices.Index(strength, b) > slices.Index(strength, a) {
+		return b
+	}
+	return a
+}
+
+// Statement is what one statement can do, as far as its text says.
+type Statement struct {
+	// Text is its part of the text that it came in. The parts of all statements together are that text.
+	Text string
+	// These are as in access.SQL.
+	Kinds     []string
+	Effect    string
+	Tables    []string
+	Writes    []string
+	Columns   []string
+	Functions []string
+	Volatile  []string
+	NoWhere   bool
+	// Types that it casts to, and operators that it uses, without schema: code of the database's own may be behind them.
+	Types, Operators []string
+	// Relations are Tables that are read, as they were written.
+	Relations []Name
+	// Setting is set where it changes how the session reads or does things.
+	Setting *Setting
+	// Prepared is the name that PREPARE gives, and EXECUTE and DEALLOCATE take; Cursor that of DECLARE, FETCH and CLOSE.
+	Prepared, Cursor string
+	// Copy is set for COPY with the client.
+	Copy *Copy
+	// Refuse says why it cannot be let through at all: the gateway would read what follows otherwise than the server.
+	Refuse string
+
+	root *pg.Node
+}
+
+// Name is a relation's, with the schema where it is written.
+type Name struct{ Schema, Relation string }
+
+// Setting is a change of a session's parameter.
+type Setting struct {
+	// Name in lower case; "all" for RESET ALL and DISCARD ALL.
+	Name string
+	// Value is empty where it is reset.
+	Value string
+	// Local: until the transaction ends.
+	Local bool
+}
+
+// Copy is a COPY from or to the client.
+type Copy struct {
+	From bool
+	// Plain says that it has the text format with nothing changed about it.
+	Plain    bool
+	Relation Name
+	Columns  []string
+	query    *pg.Node
+}
+
+// Is reports whether one of its kinds is k.
+func (s *Statement) Is(k string) bool { return slices.Contains(s.Kinds, k) }
+
+// Bounds of the cache: texts are kept in two generations of this many bytes each.
+const cacheBytes = 8 << 20
+
+// Grammar reads texts, and remembers what it read. It is safe for concurrent use.
+type Grammar struct {
+	mu       sync.RWMutex
+	young    map[string]parsed
+	old      map[string]parsed
+	youngLen int
+}
+
+type parsed struct {
+	statements []*Statement
+	err        error
+}
+
+// New makes a Grammar. Its first parse takes seconds (it compiles libpg_query), so that one is begun at once.
+func New() *Grammar {
+	g := &Grammar{young: map[string]parsed{}}
+	go func() { _, _ = g.Read("SELECT 1") }() // what is wrong with it is seen by whoever reads next
+	return g
+}
+
+// Read gives the statements of text: at least one, since an empty text is one, too. What it gives is shared, and must not be changed.
+func (g *Grammar) Read(text string) ([]*Statement, error) {
+	g.mu.RLock()
+	p, ok := g.young[text]
+	old := !ok
+	if old {
+		p, ok = g.old[text]
+	}
+	g.mu.RUnlock()
+	if !ok {
+		p.statements, p.err = read(text)
+	}
+	if old {
+		g.keep(text, p)
+	}
+	return p.statements, p.err
+}
+
+func (g *Grammar) keep(text string, p parsed) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.young[text]; ok {
+		return
+	}
+	if g.youngLen += len(text) + 512; g.youngLen > cacheBytes {
+		g.old, g.young, g.youngLen = g.young, map[string]parsed{}, len(text)
+	}
+	g.young[text] = p
+}
+
+func read(text string) (out []*Statement, err error) {
+	defer func() { // the parser is a program of its own in a sandbox: what breaks there breaks one text
+		if v := recover(); v != nil {
+			out, err = nil, fmt.Errorf("the parser failed: %v", v)
+		}
+	}()
+	tree, err := pgquery.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if len(tree.Stmts) == 0 {
+		return []*Statement{{Text: text, Kinds: []string{"empty"}, Effect: Read}}, nil
+	}
+	from := 0
+	for i, raw := range tree.Stmts {
+		to := len(text)
+		if i < len(tree.Stmts)-1 {
+			// The next one's location is where it begins, behind the semicolon.
+			if to = int(tree.Stmts[i+1].StmtLocation); to < from || to > len(text) {
+				return nil, fmt.Errorf("the parser gave a statement at %d of %d bytes", to, len(text))
+			}
+		}
+		out = append(out, classify(raw.Stmt, text[from:to]))
+		from = to
+	}
+	return out, nil
+}

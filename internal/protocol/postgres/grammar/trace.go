@@ -1,0 +1,311 @@
+package grammar
+
+import (
+	"slices"
+	"strconv"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+func valuesColumn(i int) string { return "column" + strconv.Itoa(i+1) }
+
+// from gives the items of one entry of a FROM.
+func (t *tracer) from(n *pg.Node, sc *scope) []item {
+	switch v := n.GetNode().(type) {
+	case *pg.Node_RangeVar:
+		return []item{t.named(v.RangeVar, sc)}
+	case *pg.Node_RangeSubselect:
+		a := v.RangeSubselect.Alias
+		return []item{{a.GetAliasname(), renamed(t.query(v.RangeSubselect.Subquery, sc), a.GetColnames())}}
+	case *pg.Node_JoinExpr:
+		return t.join(v.JoinExpr, sc)
+	case *pg.Node_RangeTableSample:
+		return t.from(v.RangeTableSample.Relation, sc)
+	case *pg.Node_RangeFunction:
+		h := Hidden{Opaque: t.expressions(v.RangeFunction.Functions, sc)}
+		return []item{{functionAlias(v.RangeFunction), h}}
+	case *pg.Node_RangeTableFunc:
+		return []item{{v.RangeTableFunc.Alias.GetAliasname(), Hidden{Opaque: t.message(v.RangeTableFunc.ProtoReflect(), sc)}}}
+	case *pg.Node_JsonTable:
+		return []item{{v.JsonTable.Alias.GetAliasname(), Hidden{Opaque: t.message(v.JsonTable.ProtoReflect(), sc)}}}
+	}
+	t.touched = true
+	return []item{{"", Hidden{Opaque: true}}}
+}
+
+func functionAlias(n *pg.RangeFunction) string {
+	if n.Alias != nil {
+		return n.Alias.Aliasname
+	}
+	for _, f := range n.Functions {
+		for _, x := range f.GetList().GetItems() {
+			if c := x.GetFuncCall(); c != nil {
+				return last(names(c.Funcname))
+			}
+		}
+	}
+	return ""
+}
+
+func (t *tracer) named(r *pg.RangeVar, sc *scope) item {
+	alias := r.Relname
+	if r.Alias != nil {
+		alias = r.Alias.Aliasname
+	}
+	h, found := Hidden{}, false
+	if r.Schemaname == "" {
+		for s := sc; s != nil && !found; s = s.outer {
+			h, found = s.withs[r.Relname]
+		}
+	}
+	if found {
+		t.touched = t.touched || h.any()
+	} else {
+		h = t.relation(r)
+	}
+	if to := r.Alias.GetColnames(); len(to) > 0 && h.any() {
+		h = aliased(h, names(to))
+	}
+	return item{alias, h}
+}
+
+// aliased gives columns the names of a list, which may be shorter than they are.
+func aliased(h Hidden, to []string) Hidden {
+	if h.Opaque || h.All == nil || len(to) > len(h.All) {
+		return Hidden{Opaque: true}
+	}
+	out := Hidden{Masked: map[string]bool{}, All: slices.Clone(h.All)}
+	copy(out.All, to)
+	for i, name := range h.All {
+		if h.Masked[name] {
+			out.Masked[out.All[i]] = true
+		}
+	}
+	return out
+}
+
+func (t *tracer) join(j *pg.JoinExpr, sc *scope) []item {
+	left := t.from(j.Larg, sc)
+	inner := &scope{items: append(slices.Clone(sc.items), left...), withs: sc.withs, outer: sc.outer} // LATERAL sees the left side
+	items := append(left, t.from(j.Rarg, inner)...)
+	if j.Alias == nil {
+		return items
+	}
+	h := Hidden{Masked: map[string]bool{}}
+	for _, i := range items {
+		h.Opaque = h.Opaque || i.Opaque || i.any() && len(j.Alias.Colnames) > 0
+		for m := range i.Masked {
+			h.Masked[m] = true
+		}
+	}
+	return []item{{j.Alias.Aliasname, h}}
+}
+
+// outputs is a list of targets.
+func (t *tracer) outputs(list []*pg.Node, sc *scope) Exposure {
+	var e Exposure
+	for _, n := range list {
+		r := n.GetResTarget()
+		if ref := r.GetVal().GetColumnRef(); ref != nil && isStar(ref) {
+			t.star(&e, ref, sc)
+			continue
+		}
+		if ind := r.GetVal().GetAIndirection(); ind != nil && len(ind.Indirection) > 0 && ind.Indirection[len(ind.Indirection)-1].GetAStar() != nil {
+			e.Star = true // (row).*: columns of whatever the row is made of
+			if t.expression(r.Val, sc) {
+				e.All = true
+			}
+			continue
+		}
+		e.Outputs = append(e.Outputs, Output{outputName(r), t.expression(r.GetVal(), sc)})
+	}
+	return e
+}
+
+func isStar(ref *pg.ColumnRef) bool {
+	return len(ref.Fields) > 0 && ref.Fields[len(ref.Fields)-1].GetAStar() != nil
+}
+
+// star adds the columns of all items of this query, or of one.
+func (t *tracer) star(e *Exposure, ref *pg.ColumnRef, sc *scope) {
+	of := names(ref.Fields)
+	items := sc.items
+	if len(of) > 0 {
+		items = sc.find(last(of))
+		if items == nil {
+			e.All = true
+		}
+	}
+	for _, i := range items {
+		if i.Opaque {
+			e.All = true
+		}
+		if i.All == nil || len(sc.items) > 1 { // USING and NATURAL put columns together
+			e.Star = true
+		}
+		if i.All == nil {
+			for m := range i.Masked {
+				e.Outputs = append(e.Outputs, Output{m, true})
+			}
+			continue
+		}
+		for _, c := range i.All {
+			e.Outputs = append(e.Outputs, Output{c, i.Masked[c]})
+		}
+	}
+}
+
+// find gives the items of that name, of the innermost query that has any.
+func (sc *scope) find(alias string) []item {
+	for s := sc; s != nil; s = s.outer {
+		var out []item
+		for _, i := range s.items {
+			if i.alias == alias {
+				out = append(out, i)
+			}
+		}
+		if out != nil {
+			return out
+		}
+	}
+	return nil
+}
+
+// outputName is what the server calls a target without AS, or empty where that takes more than a look.
+func outputName(r *pg.ResTarget) string {
+	if r.GetName() != "" {
+		return r.Name
+	}
+	if ref := r.GetVal().GetColumnRef(); ref != nil {
+		return last(names(ref.Fields))
+	}
+	if f := r.GetVal().GetFuncCall(); f != nil {
+		return last(names(f.Funcname))
+	}
+	return ""
+}
+
+func (t *tracer) expressions(list []*pg.Node, sc *scope) bool {
+	hidden := false
+	for _, n := range list {
+		hidden = t.expression(n, sc) || hidden
+	}
+	return hidden
+}
+
+// expression reports whether a value may show what is hidden.
+func (t *tracer) expression(n *pg.Node, sc *scope) bool {
+	return n != nil && t.message(n.ProtoReflect(), sc)
+}
+
+// message walks all of an expression, since what it touches counts as well.
+func (t *tracer) message(m protoreflect.Message, sc *scope) bool {
+	if !m.IsValid() {
+		return false
+	}
+	hidden := false
+	switch n := m.Interface().(type) {
+	case *pg.ColumnRef:
+		return t.reference(n, sc)
+	case *pg.SubLink:
+		e := t.query(n.Subselect, sc)
+		for _, o := range e.Outputs {
+			hidden = hidden || o.Hidden
+		}
+		hidden = (hidden || e.All) && n.SubLinkType != pg.SubLinkType_EXISTS_SUBLINK
+		return t.expression(n.Testexpr, sc) || hidden
+	case *pg.SelectStmt: // such as ARRAY(…) of a grammar to come
+		t.selects(n, sc)
+		return true
+	case *pg.FuncCall:
+		name := names(n.Funcname)
+		if len(name) == 2 && name[0] == "pg_catalog" {
+			name = name[1:]
+		}
+		if len(name) != 1 || !isHarmless(name[0]) && effectOf(name[0]) == Admin && name[0] != "set_config" {
+			hidden = true
+		}
+	}
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.Kind() != protoreflect.MessageKind {
+			return true
+		}
+		if !f.IsList() {
+			hidden = t.message(v.Message(), sc) || hidden
+			return true
+		}
+		for i := range v.List().Len() {
+			hidden = t.message(v.List().Get(i).Message(), sc) || hidden
+		}
+		return true
+	})
+	return hidden
+}
+
+// systemColumns hold nothing of the others.
+var systemColumns = []string{"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
+
+// reference reports whether a column's name may stand for something hidden: a column, a whole row, or, as x.f is also
+// f(x), what a function makes of a row.
+func (t *tracer) reference(n *pg.ColumnRef, sc *scope) bool {
+	parts := names(n.Fields)
+	star := isStar(n)
+	if len(parts) == 0 { // a bare * within an expression
+		return sc.hides()
+	}
+	if len(parts) == 1 && !star {
+		return sc.bare(parts[0])
+	}
+	alias, column := parts[len(parts)-1], ""
+	if !star {
+		alias, column = parts[len(parts)-2], parts[len(parts)-1]
+	}
+	items := sc.find(alias)
+	if items == nil {
+		return sc.hides()
+	}
+	for _, i := range items {
+		switch {
+		case i.Opaque, star && i.any(), i.Masked[column]:
+			return true
+		case i.any() && !slices.Contains(i.All, column) && !slices.Contains(systemColumns, column):
+			return true
+		}
+	}
+	return false
+}
+
+// hides reports whether anything that can be named here is hidden.
+func (sc *scope) hides() bool {
+	for s := sc; s != nil; s = s.outer {
+		for _, i := range s.items {
+			if i.any() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// bare is a name alone: a column of some item, or an item's whole row.
+func (sc *scope) bare(name string) bool {
+	for s := sc; s != nil; s = s.outer {
+		known := false
+		for _, i := range s.items {
+			known = known || slices.Contains(i.All, name)
+			if i.Masked[name] || i.alias == name && i.any() {
+				return true
+			}
+		}
+		if known { // it is that one: names are not ambiguous
+			return false
+		}
+		for _, i := range s.items {
+			if i.Opaque {
+				return true
+			}
+		}
+	}
+	return false
+}
