@@ -85,15 +85,15 @@ func FuzzChannels(f *testing.F) {
 // Streams become pairs of one port, one error and one data each, and never more pairs at once than there may be.
 func FuzzPairs(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 1, 0, 1})
-	f.Add([]byte{0, 0, 0, 0})
+	f.Add([]byte{0, 0, 0, 0, 0, 1, 0, 0, 0})
 	f.Add([]byte{7, 1, 3, 6, 2, 1, 7, 2, 9})
 	f.Fuzz(func(t *testing.T, opened []byte) {
 		s := &overSPDY{half: map[string]*Pair{}}
 		for i := 0; i+2 < len(opened); i += 3 {
 			id, port, kind := fmt.Sprint(opened[i]%4), uint16(opened[i+1]%2+1), []string{typeData, typeError}[opened[i+2]%2]
 			before := s.half[id]
-			p, err := s.join(id, port, kind, nil)
 			clash := before != nil && (before.Port != port || kind == typeData && before.Data != nil || kind == typeError && before.Error != nil)
+			p, err := s.join(id, port, kind, nil)
 			switch {
 			case (err != nil) != clash:
 				t.Fatalf("%v at %d: %v", opened, i, err)
