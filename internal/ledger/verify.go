@@ -141,7 +141,59 @@ func (c *check) judge() error {
 	case c.tile != nil:
 		return c.tile
 	}
+	return c.leftovers()
+}
+
+// leftovers checks what only readers of older checkpoints read: partial tiles, which must begin those that there are now. What lies beyond
+// the checkpoint may be on its way.
+func (c *check) leftovers() error {
+	return filepath.WalkDir(filepath.Join(c.dir, "tile"), func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // replaced meanwhile
+			return nil
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(c.dir, path)
+		if err != nil {
+			return err
+		}
+		at, w, ok := parsePath(rel)
+		switch {
+		case !ok:
+			return &Damage{Kind: DamagedTile, End: c.signed.size, Path: rel, Detail: "no file of this name belongs to the log"}
+		case w == tileWidth, at.end(w) > c.signed.size, w == at.width(c.signed.size):
+			return nil
+		}
+		return c.leftover(at, w)
+	})
+}
+
+func (c *check) leftover(at coord, w int) error {
+	there, exact, err := readTile(c.dir, at, w)
+	if err != nil || !exact { // replaced meanwhile
+		return ignoreGone(err)
+	}
+	now, _, err := readTile(c.dir, at, at.width(c.signed.size))
+	if err != nil {
+		return ignoreGone(err)
+	}
+	if at.level != entryBundle {
+		now = now[:w*tlog.HashSize]
+	} else if now, err = firstEntries(at, now, w); err != nil {
+		return err
+	}
+	if !bytes.Equal(there, now) {
+		return &Damage{Kind: DamagedTile, First: at.first(), End: at.end(w), Path: at.path(w), Detail: "it is not how the tile that has replaced it begins"}
+	}
 	return nil
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // scan reads all entries up to the first that cannot be read.

@@ -21,6 +21,8 @@ type Book struct {
 	// Ledger is the ledger's folder, and Verifier its public key.
 	Ledger   string
 	Verifier note.Verifier
+	// Journal is the journal's folder; empty where there is none. The gateway may be writing to it.
+	Journal string
 	// Known are checkpoints that were kept elsewhere: only these show that the end was cut off, or all rewritten.
 	Known [][]byte
 	// Identities open recordings. Without any, the ledger and the files are checked, but not what is in them.
@@ -34,6 +36,7 @@ const (
 	FoundAltered = "altered" // it is not what the ledger says
 	FoundAdded   = "added"   // it is there, and the ledger does not have it
 	FoundOrder   = "order"   // frames are not in their order
+	FoundKey     = "key"     // the ledger's public key cannot be read
 )
 
 // Finding is one thing that is not as it was recorded. Name is a file's, where it is one; Entry is the ledger's, -1
@@ -61,7 +64,7 @@ func (f Finding) String() string {
 	return s + f.Detail
 }
 
-// Verification is what Verify checked and found. The book is whole if Findings is empty.
+// Verification is what Verify checked and found. What it covers is whole if Findings is empty.
 type Verification struct {
 	Ledger *ledger.Report `json:"ledger,omitempty"`
 	// How many the ledger has of each.
@@ -74,33 +77,51 @@ type Verification struct {
 	// Unopened are the sessions that none of the identities opens.
 	Unopened []access.SessionID `json:"unopened,omitempty"`
 	// Open counts operations that had no end when the last segment was sealed.
-	Open     int       `json:"open"`
+	Open int `json:"open"`
+	// Unsealed is what only the journal has; nil where no journal was given, or the ledger is not whole.
+	Unsealed *Unsealed `json:"unsealed,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
+	// Whole: what is covered is as it was recorded. NotCovered says, in sentences, what is not; Complete, that it is nothing of the book itself.
+	Whole      bool     `json:"whole"`
+	Complete   bool     `json:"complete"`
+	NotCovered []string `json:"notCovered,omitempty"`
 }
 
 // Verify checks the whole book offline. An error means that it could not be checked; what is wrong with the book itself
 // is in the findings.
 func (b *Book) Verify() (*Verification, error) {
 	v := &verifier{b: b, out: &Verification{}, files: map[string]int64{}, sessions: map[access.SessionID]*sessionLeaves{}}
+	if err := v.all(); err != nil {
+		return v.out, err
+	}
+	v.out.Whole = len(v.out.Findings) == 0
+	v.coverage()
+	return v.out, nil
+}
+
+func (v *verifier) all() error {
 	whole, err := v.ledger()
 	if err != nil || !whole {
-		return v.out, err
+		return err
 	}
-	if err := eachEntry(b.Ledger, v.out.Ledger.Size, v.entry); err != nil {
-		return v.out, err
+	if err := eachEntry(v.b.Ledger, v.out.Ledger.Size, v.entry); err != nil {
+		return err
+	}
+	if err := v.journal(); err != nil {
+		return err
 	}
 	if err := v.unknownFiles(); err != nil {
-		return v.out, err
+		return err
 	}
-	if len(b.Identities) == 0 {
-		return v.out, nil
+	if len(v.b.Identities) == 0 {
+		return nil
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.sessions)) {
 		if err := v.session(id, v.sessions[id]); err != nil {
-			return v.out, err
+			return err
 		}
 	}
-	return v.out, nil
+	return nil
 }
 
 type verifier struct {

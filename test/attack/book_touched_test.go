@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"gatebook/internal/access"
+	"gatebook/internal/ledger"
 	"gatebook/internal/recording"
 	"gatebook/test/lab"
 )
@@ -173,6 +175,20 @@ func TestB88B89TouchedBooks(t *testing.T) {
 			}
 			change(t, filepath.Join(d, "ledger/checkpoint"), func([]byte) []byte { return b })
 		}, recording.FoundLedger, func(string) string { return "checkpoint" }},
+		"the public key is another's": {func(t *testing.T, d string) {
+			_, public, err := ledger.NewKey("elsewhere")
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(t, filepath.Join(d, "ledger.pub"), func([]byte) []byte { return []byte(public + "\n") })
+		}, recording.FoundLedger, func(string) string { return "the key was exchanged" }},
+		"the public key is touched": {func(t *testing.T, d string) { change(t, filepath.Join(d, "ledger.pub"), flip) }, recording.FoundKey, func(string) string { return "ledger.pub" }},
+		"the public key is gone":    {func(t *testing.T, d string) { remove(t, filepath.Join(d, "ledger.pub")) }, recording.FoundKey, func(string) string { return "ledger.pub" }},
+		"the journal is gone": {func(t *testing.T, d string) {
+			for _, f := range k.files(t, d, "journal/*.journal") {
+				remove(t, f)
+			}
+		}, recording.FoundMissing, func(string) string { return "journal" }},
 		"everything is gone": {func(t *testing.T, d string) {
 			remove(t, filepath.Join(d, "ledger"))
 			remove(t, filepath.Join(d, "archive"))
@@ -187,10 +203,63 @@ func TestB88B89TouchedBooks(t *testing.T) {
 			}
 			c.touch(t, data)
 			r := k.g.CLI("", "verify", "--data", data, "--key", k.key, "--checkpoint", k.head)
-			if r.Code != 3 || !strings.Contains(r.Stdout, "TOUCHED  "+c.kind) || !strings.Contains(r.Stdout, c.names(data)) {
+			if r.Code != 3 || strings.Contains(r.Stdout, "whole") || !strings.Contains(r.Stdout, "TOUCHED  "+c.kind) || !strings.Contains(r.Stdout, c.names(data)) {
 				t.Errorf("exit %d, want 3 and %q, %q:\n%s", r.Code, c.kind, c.names(data), r.Out())
 			}
 		})
+	}
+}
+
+// B88: one byte of any file that proves anything, anywhere in it, and the file or its record is named.
+func TestB88AnyByteOfAnyFile(t *testing.T) {
+	k := keptBook(t)
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(data, os.DirFS(k.data)); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"ledger/tile/entries/*.p/*", "ledger/tile/0/*.p/*", "ledger/checkpoint", "archive/sessions/*/*.gbr.age", "archive/sessions/*/*.key.age", "ledger.pub", "journal/*.journal"} {
+		for range 6 {
+			files := k.files(t, data, kind)
+			path := files[rand.IntN(len(files))]
+			name := strings.TrimPrefix(path, data+"/")
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, bit := rand.IntN(len(before)), byte(1)<<rand.IntN(8)
+			change(t, path, func(b []byte) []byte { b[at] ^= bit; return b })
+			r := k.g.CLI("", "verify", "--data", data, "--key", k.key, "--checkpoint", k.head)
+			v, _ := k.verify(t, data)
+			named := strings.Contains(r.Stdout, filepath.Base(name)) || strings.Contains(r.Stdout, "operation ") || strings.Contains(r.Stdout, "the key was exchanged")
+			if r.Code != 3 || strings.Contains(r.Stdout, "whole") || !named || v.Whole || v.Complete {
+				t.Errorf("%s, byte %d of %d, XOR %d: exit %d\n%s", name, at, len(before), bit, r.Code, r.Out())
+			}
+			change(t, path, func([]byte) []byte { return before })
+		}
+	}
+	// The index is no part of the book, and verify says so rather than vouch for it.
+	change(t, filepath.Join(data, "index.db"), func(b []byte) []byte { b[rand.IntN(len(b))] ^= 1; return b })
+	if r := k.g.CLI("", "verify", "--data", data, "--key", k.key); r.Code != 0 || !strings.Contains(r.Stdout, "NOT COVERED  The index") {
+		t.Errorf("%d %s", r.Code, r.Out())
+	}
+}
+
+// What is not sealed yet is not proven, and verify counts it instead of calling the book whole.
+func TestVerifyCountsWhatIsNotSealed(t *testing.T) {
+	ns := namespace(t)
+	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
+	token := g.Agent(ns, "claude", "")
+	for range 5 {
+		over(t, g, h1).do(request{path: "/k/lab/api/v1/namespaces/" + ns + "/pods", token: token})
+	}
+	verify := []string{"verify", "--data", g.Data(), "--key", g.Data("auditor.key")}
+	r := g.CLI("", verify...)
+	if r.Code != 0 || strings.Contains(r.Stdout, "book is whole") || !strings.Contains(r.Stdout, "NOT COVERED  5 operations") {
+		t.Errorf("exit %d:\n%s", r.Code, r.Out())
+	}
+	g.Stop()
+	if r := g.CLI("", verify...); r.Code != 0 || !strings.Contains(r.Stdout, "The book is whole") {
+		t.Errorf("sealed: exit %d:\n%s", r.Code, r.Out())
 	}
 }
 
