@@ -46,11 +46,23 @@ func (g *gateway) ready() (string, error) {
 
 func whole(d time.Duration) time.Duration { return d.Round(time.Second) }
 
+// gauge lets monitoring see a value.
+func (g *gateway) gauge(name, help string, value func() float64) {
+	g.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+}
+
+// watchMasks lets monitoring see how full the masker is.
+func (g *gateway) watchMasks() {
+	g.gauge("gatebook_known_values", "Patterns of values known to be secret; a value is one, a long or structured one several.",
+		func() float64 { return float64(g.masks.Stats().Patterns) })
+	g.gauge("gatebook_known_values_limit", "How many there may be.", func() float64 { return float64(g.masks.Stats().MaxPatterns) })
+	g.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "gatebook_known_values_refused_total",
+		Help: "Patterns that found no room: masked where structure tells, and not recognised elsewhere."}, func() float64 { return float64(g.masks.Stats().Refused) }))
+}
+
 // watchBehind lets monitoring see how far the book is behind.
 func (g *gateway) watchBehind() {
-	gauge := func(name, help string, value func() float64) {
-		g.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
-	}
+	gauge := g.gauge
 	gauge("gatebook_sealing_behind_seconds", "For how long the oldest recorded frame has waited to be sealed under a checkpoint.",
 		func() float64 { return g.recorder.Behind().Sealing.Seconds() })
 	gauge("gatebook_sealing_behind_bytes", "Bytes of the journal that wait to be sealed.",

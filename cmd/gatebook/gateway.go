@@ -159,9 +159,14 @@ func (g *gateway) openBook(ctx context.Context) (err error) {
 
 // openMasks makes the mask engine, which remembers across restarts what it knew to be secret.
 func (g *gateway) openMasks(ctx context.Context) (err error) {
-	if g.masks, err = mask.New(mask.Options{Key: g.keys.mask, MinValueBytes: g.cfg.Masking.MinValueBytes}); err != nil {
+	words, err := vocabulary()
+	if err != nil {
 		return err
 	}
+	if g.masks, err = mask.New(mask.Options{Key: g.keys.mask, MinValueBytes: g.cfg.Masking.MinValueBytes, Vocabulary: words}); err != nil {
+		return err
+	}
+	g.watchMasks()
 	known, err := g.store.KnownValues(ctx)
 	if err != nil {
 		return err

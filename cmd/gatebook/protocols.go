@@ -34,3 +34,6 @@ func newKubernetes(g *gateway, t config.Target, u *credential.Upstream) (protoco
 	}
 	return h, nil
 }
+
+// vocabulary are the words that the protocols linked in are written in, and that are never taken for a secret.
+func vocabulary() ([]string, error) { return kubernetes.Vocabulary() }

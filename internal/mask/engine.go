@@ -20,6 +20,8 @@ type Options struct {
 	// MaxValues bounds the patterns that are kept (a value is one pattern, a long or structured one several).
 	// Default 100,000, about 500 bytes each.
 	MaxValues int
+	// Vocabulary are words that stand everywhere. A value that is made of nothing else is not learned; case does not count.
+	Vocabulary []string
 	// MaxNestedBytes bounds a string that holds JSON and is masked inside; a longer one is masked whole.
 	// Default 256 KiB.
 	MaxNestedBytes int
@@ -65,6 +67,7 @@ type Engine struct {
 	mu      sync.Mutex // serialises additions
 	refused atomic.Int64
 	full    atomic.Bool // there is no room for more patterns
+	words   vocabulary
 	writers sync.Pool // *parser
 	streams sync.Pool // *stream
 	parts   sync.Pool // *learner
@@ -76,7 +79,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	k := newKeys(o.Key)
-	e := &Engine{o: o, keys: k, seen: newSeen(k)}
+	e := &Engine{o: o, keys: k, seen: newSeen(k), words: newVocabulary(o.Vocabulary)}
 	e.index.Store(newIndex(e.keys, firstCapacity))
 	return e, nil
 }

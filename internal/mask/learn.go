@@ -20,8 +20,8 @@ const (
 
 // Learn makes value known to be secret. It is not kept; see Engine. White space around it does not count. What a
 // value holds is learned too: its longer lines, and what is plainly a password or token in a JSON document, in lines
-// of KEY=VALUE and in a URL. A value shorter than Options.MinValueBytes, or made of only one or two kinds of bytes, is not
-// learned.
+// of KEY=VALUE and in a URL. A value shorter than Options.MinValueBytes, of fewer than five different bytes or ten digits
+// alone, or made of words of Options.Vocabulary is not learned.
 func (e *Engine) Learn(value []byte) {
 	f := e.keys.fingerprint(value, 0)
 	if _, ok := e.seen.get(f); ok {
@@ -126,7 +126,7 @@ func (l *learner) pattern(v []byte, more bool) {
 		v = v[1:]
 	}
 	e := l.e
-	if len(v) < e.o.MinValueBytes {
+	if len(v) < e.o.MinValueBytes || !more && e.words.weak(v) {
 		return
 	}
 	mac := e.keys.digestOf(append(l.buf[:keyBytes], v...))
