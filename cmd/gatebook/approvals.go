@@ -106,7 +106,7 @@ func approvalsEnd() *cobra.Command {
 	var reason string
 	cmd := c.verb(&cobra.Command{Use: "end ID --reason WHY", Short: "Take back a yes that can still be used, such as one for a task or a time", Args: cobra.ExactArgs(1),
 		Long: "Takes back a yes that was given for a task, for a time, or once and not used yet. Nothing runs by it from then on.\n" +
-			"What runs already goes on: to cut that, too, revoke its session. Approvers and administrators may."},
+			"What runs already goes on: to cut that, too, revoke its session. Approvers may."},
 		func(cmd *cobra.Command, args []string, x *client.Client) error {
 			if strings.TrimSpace(reason) == "" {
 				return usageError{errors.New("say why, for the record: --reason")}

@@ -219,7 +219,7 @@ func (g *gateway) openDesk(ctx context.Context) error {
 	g.sessions = &gate.Sessions{Idle: g.cfg.Sessions.Idle, Now: time.Now}
 	o := approval.Options{
 		Store: g.store, Log: g.log, Record: g.note, Notify: g.alert,
-		MayEnd:        func(p access.Principal, _ access.Approval) bool { return g.may(p, api.Approver) || g.may(p, api.Admin) },
+		MayEnd:        func(p access.Principal, _ access.Approval) bool { return g.may(p, api.Approver) },
 		MayApprove:    func(p access.Principal, _ access.Approval) bool { return g.may(p, api.Approver) },
 		MayBreakGlass: func(p access.Principal, _ access.Approval) bool { return g.may(p, api.BreakGlass) },
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -131,25 +132,30 @@ func traceSuffix(trace string) string {
 
 func addWhoAmI(parent *cobra.Command) {
 	var c connection
-	parent.AddCommand(c.verb(&cobra.Command{Use: "whoami", Short: "Say who the gateway takes you for, and what you can reach", Args: cobra.NoArgs},
+	var o output
+	cmd := c.verb(&cobra.Command{Use: "whoami", Short: "Say who the gateway takes you for, and what you can reach", Args: cobra.NoArgs},
 		func(cmd *cobra.Command, _ []string, x *client.Client) error {
 			me, err := x.WhoAmI(cmd.Context())
 			if err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s\nsubject %s\nsession %s\n", inert(me.Principal.Name), inert(me.Principal.Key()), me.Session)
-			if len(me.Principal.Groups) > 0 {
-				fmt.Fprintf(out, "groups  %s\n", inert(strings.Join(me.Principal.Groups, ", ")))
-			}
-			if len(me.Roles) > 0 {
-				fmt.Fprintf(out, "roles   %s\n", strings.Join(me.Roles, ", "))
-			}
-			for _, t := range me.Targets {
-				fmt.Fprintf(out, "target  %s (%s) %s\n", t.Name, t.Protocol, t.URL)
-			}
-			return nil
-		}))
+			return o.print(cmd.OutOrStdout(), me, func(out io.Writer) error { printWhoAmI(out, me); return nil })
+		})
+	o.flag(cmd)
+	parent.AddCommand(cmd)
+}
+
+func printWhoAmI(out io.Writer, me client.WhoAmI) {
+	fmt.Fprintf(out, "%s\nsubject %s\nsession %s\n", inert(me.Principal.Name), inert(me.Principal.Key()), me.Session)
+	if len(me.Principal.Groups) > 0 {
+		fmt.Fprintf(out, "groups  %s\n", inert(strings.Join(me.Principal.Groups, ", ")))
+	}
+	if len(me.Roles) > 0 {
+		fmt.Fprintf(out, "roles   %s\n", strings.Join(me.Roles, ", "))
+	}
+	for _, t := range me.Targets {
+		fmt.Fprintf(out, "target  %s (%s) %s\n", t.Name, t.Protocol, t.URL)
+	}
 }
 
 // addKubeconfig prints a kubeconfig that points at the gateway. It holds no secret.

@@ -6,12 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"gatebook/internal/api/client"
 )
 
 // Exit codes, beside 0.
@@ -44,8 +47,9 @@ func report(err error) int {
 	fmt.Fprintln(os.Stderr, "gatebook:", err)
 	var u usageError
 	var b brokenError
+	var refused *client.Error
 	switch {
-	case errors.As(err, &u):
+	case errors.As(err, &u), errors.As(err, &refused) && refused.Status == http.StatusBadRequest:
 		return exitUsage
 	case errors.As(err, &b):
 		return exitBroken

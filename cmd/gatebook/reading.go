@@ -224,8 +224,8 @@ func (r *reading) findSealed(a recording.Archive, id string) (access.SessionID, 
 		return "", "", err
 	}
 	session, err := recording.FindOperation(a, access.OperationID(id), ids...)
-	if err != nil || session == "" { // it may be a session of which nothing is sealed yet: reading it says so
-		return access.SessionID(id), "", keyHint(err)
+	if err == nil && session == "" {
+		err = fmt.Errorf("there is no session or operation %q; what has just happened may take a moment to be found", id)
 	}
-	return session, access.OperationID(id), nil
+	return session, access.OperationID(id), keyHint(err)
 }

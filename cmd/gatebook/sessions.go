@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -14,8 +15,9 @@ import (
 
 // queryFlags are the filters of sessions and search.
 type queryFlags struct {
-	q            client.Query
-	risk         string
+	q    client.Query
+	risk string
+	output
 	session      string
 	since, until string
 }
@@ -27,8 +29,55 @@ func (f *queryFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.risk, "risk", "", "only of this risk or higher: low, medium, high, critical")
 	fs.StringVar(&f.since, "since", "", "not before: a time (RFC 3339, or 2006-01-02) or a duration ago, such as 2h")
 	fs.StringVar(&f.until, "until", "", "only before: as since")
-	fs.IntVar(&f.q.Limit, "limit", 50, "at most so many, 100 at most")
+	fs.IntVar(&f.q.Limit, "limit", 50, "at most so many")
 	fs.StringVar(&f.q.Cursor, "cursor", "", "go on where the last page ended")
+	f.flag(cmd)
+}
+
+// perPage is the most that the gateway gives at once.
+const perPage = 100
+
+// pages asks for one page after another, until there are as many rows as the query's limit, or no more.
+func pages[T any](ctx context.Context, q client.Query, ask func(context.Context, client.Query) (client.Page[T], error)) (client.Page[T], error) {
+	out := client.Page[T]{Items: []T{}}
+	if q.Limit < 1 {
+		return out, usageError{fmt.Errorf("--limit %d: want 1 or more", q.Limit)}
+	}
+	for left := q.Limit; left > 0; {
+		q.Limit = min(left, perPage)
+		page, err := ask(ctx, q)
+		if err != nil {
+			return out, err
+		}
+		out.Items, out.Next = append(out.Items, page.Items...), page.Next
+		if left -= len(page.Items); page.Next == "" {
+			break
+		}
+		q.Cursor = page.Next
+	}
+	return out, nil
+}
+
+// show prints a page, and says what a list alone does not.
+func show[T any](cmd *cobra.Command, f *queryFlags, page client.Page[T], row func(io.Writer, T) error) error {
+	err := f.print(cmd.OutOrStdout(), page, func(w io.Writer) error {
+		for _, x := range page.Items {
+			if err := row(w, x); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	switch {
+	case f.json:
+	case len(page.Items) == 0 && f.q.Principal != "":
+		fmt.Fprintln(cmd.ErrOrStderr(), "nothing was found; --principal takes a whole name, such as system:serviceaccount:NAMESPACE:NAME, or ISSUER|SUBJECT")
+	case len(page.Items) == 0:
+		fmt.Fprintln(cmd.ErrOrStderr(), "nothing was found")
+	case page.Next != "":
+		fmt.Fprintf(cmd.ErrOrStderr(), "there are more: --cursor %s\n", page.Next)
+	}
+	return err
 }
 
 func (f *queryFlags) query(now time.Time) (client.Query, error) {
@@ -71,30 +120,24 @@ func addSessions(parent *cobra.Command) {
 			if err != nil {
 				return err
 			}
-			page, err := x.Sessions(cmd.Context(), q)
+			page, err := pages(cmd.Context(), q, x.Sessions)
 			if err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
-			for _, s := range page.Items {
-				live := "ended"
-				if s.Live {
-					live = "live"
-				}
-				fmt.Fprintf(out, "%s  %s  %-5s  %4d operations, %d refused  risk %-8s  %s  on %s\n", s.ID, stamp(s.Started), live,
-					s.Operations, s.Refused, s.Risk, inert(s.Principal.Name), inert(strings.Join(s.Targets, ", ")))
-			}
-			more(cmd, page.Next)
-			return nil
+			return show(cmd, &f, page, printSession)
 		})
 	f.add(cmd)
 	parent.AddCommand(cmd)
 }
 
-func more(cmd *cobra.Command, next string) {
-	if next != "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "there are more: --cursor %s\n", next)
+func printSession(w io.Writer, s access.SessionSummary) error {
+	live := "ended"
+	if s.Live {
+		live = "live"
 	}
+	_, err := fmt.Fprintf(w, "%s  %s  %-5s  %4d operations, %d refused  risk %-8s  %s  on %s\n", s.ID, stamp(s.Started), live,
+		s.Operations, s.Refused, s.Risk, inert(s.Principal.Name), inert(strings.Join(s.Targets, ", ")))
+	return err
 }
 
 func addSearch(parent *cobra.Command) {
@@ -108,15 +151,11 @@ func addSearch(parent *cobra.Command) {
 				return err
 			}
 			q.Text = strings.Join(args, " ")
-			page, err := x.Operations(cmd.Context(), q)
+			page, err := pages(cmd.Context(), q, x.Operations)
 			if err != nil {
 				return err
 			}
-			for _, r := range page.Items {
-				printRecord(cmd.OutOrStdout(), r)
-			}
-			more(cmd, page.Next)
-			return nil
+			return show(cmd, &f, page, printRecord)
 		})
 	f.add(cmd)
 	fs := cmd.Flags()
@@ -130,7 +169,7 @@ func addSearch(parent *cobra.Command) {
 }
 
 // printRecord prints an operation on two lines.
-func printRecord(w io.Writer, r access.Record) {
+func printRecord(w io.Writer, r access.Record) error {
 	op, how := r.Operation, r.Decision.Effect.String()
 	switch {
 	case r.Refused != nil:
@@ -146,5 +185,6 @@ func printRecord(w io.Writer, r access.Record) {
 			how += fmt.Sprintf(", %d masked", r.Outcome.Masked)
 		}
 	}
-	fmt.Fprintf(w, "%s  %s  %-8s  %s  on %s (%s)\n    %s\n", op.ID, stamp(op.Time), r.Decision.Risk, inert(op.Principal.Name), inert(op.Target.Name), how, inert(op.Command))
+	_, err := fmt.Fprintf(w, "%s  %s  %-8s  %s  on %s (%s)\n    %s\n", op.ID, stamp(op.Time), r.Decision.Risk, inert(op.Principal.Name), inert(op.Target.Name), how, inert(op.Command))
+	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/recording"
+	"gatebook/internal/recording/export"
 	"gatebook/internal/recording/terminal"
 )
 
@@ -21,6 +22,7 @@ const readingHelp = "\n\nID is a session, an operation, or SESSION/OPERATION. Wh
 
 func addShow(parent *cobra.Command) {
 	var r reading
+	var o output
 	var body bool
 	cmd := &cobra.Command{Use: "show ID", Short: "Show a session's operations, or one with everything that was recorded",
 		Long: "Shows what was recorded." + readingHelp, Args: cobra.ExactArgs(1),
@@ -29,13 +31,14 @@ func addShow(parent *cobra.Command) {
 			if err != nil {
 				return err
 			}
-			s := &shower{out: cmd.OutOrStdout(), only: op, bodies: body || op != ""}
+			s := &shower{out: cmd.OutOrStdout(), only: op, bodies: body || op != "", json: o.json}
 			if err := r.session(cmd.Context(), session, s.event); err != nil {
 				return err
 			}
 			return s.end()
 		}}
 	r.flags(cmd)
+	o.flag(cmd)
 	cmd.Flags().BoolVar(&body, "bodies", false, "with the bytes of every operation")
 	parent.AddCommand(cmd)
 }
@@ -45,15 +48,21 @@ type shower struct {
 	out    io.Writer
 	only   access.OperationID
 	bodies bool
+	json   bool // as export writes it: a line for each frame
 	shown  int
 	last   string // what the last bytes were of
 	quotes map[string]*quote
 	err    error // of writing
+	// refused are those of which their beginning has said how they ended.
+	refused map[access.OperationID]bool
 }
 
 func (s *shower) event(e recording.Event) error {
 	if s.only != "" && e.Operation != s.only {
 		return nil
+	}
+	if s.json {
+		return s.jsonLine(e)
 	}
 	switch e.Kind {
 	case recording.KindBegin:
@@ -68,9 +77,17 @@ func (s *shower) event(e recording.Event) error {
 		return s.ended(e)
 	case recording.KindNote:
 		s.shown++
-		s.line("%s  note %s %s", stamp(e.At), e.Name, inert(string(e.Data)))
+		s.line("%s  note %s: %s", stamp(e.At), e.Name, inert(noteText(e.Name, e.Data)))
 	}
 	return nil
+}
+
+func (s *shower) jsonLine(e recording.Event) error {
+	if !s.bodies && (e.Kind == recording.KindPayload || e.Kind == recording.KindStream) {
+		return nil
+	}
+	s.shown++
+	return export.Lines{Out: s.out}.Event(e)
 }
 
 func (s *shower) line(format string, args ...any) {
@@ -100,6 +117,10 @@ func (s *shower) begin(e recording.Event) error {
 		}
 	}
 	if o.Refused != nil {
+		if s.refused == nil {
+			s.refused = map[access.OperationID]bool{}
+		}
+		s.refused[op.ID] = true
 		s.line("    refused, %s: %s", o.Refused.Code, inert(o.Refused.Message))
 	}
 	if s.only != "" {
@@ -132,6 +153,10 @@ func (s *shower) ended(e recording.Event) error {
 	if err := json.Unmarshal(e.Data, &c); err != nil {
 		return fmt.Errorf("reading the end of operation %s: %w", e.Operation, err)
 	}
+	if s.refused[e.Operation] {
+		delete(s.refused, e.Operation)
+		return nil
+	}
 	o := c.Outcome
 	how := fmt.Sprintf("%d, %s, %d bytes in, %d bytes out, %d masked", o.Code, o.Duration.Round(time.Microsecond), o.RequestBytes, o.ResponseBytes, o.Masked)
 	if o.ExitCode >= 0 {
@@ -149,7 +174,7 @@ func (s *shower) ended(e recording.Event) error {
 
 func (s *shower) end() error {
 	if s.shown == 0 {
-		return fmt.Errorf("nothing of that is recorded, or it is not sealed and the archive's copy does not have it yet")
+		return errors.New("nothing of that is recorded, or it is not sealed and the archive's copy does not have it yet")
 	}
 	if q := s.quotes[s.last]; q != nil {
 		return errors.Join(s.err, q.end(s.out))
@@ -159,6 +184,7 @@ func (s *shower) end() error {
 
 func addTail(parent *cobra.Command) {
 	var r reading
+	var o output
 	var body bool
 	cmd := &cobra.Command{Use: "tail [SESSION]", Short: "Show operations as they happen, of one session or of all", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -176,7 +202,7 @@ func addTail(parent *cobra.Command) {
 				return err
 			}
 			defer stream.Close()
-			s := &shower{out: cmd.OutOrStdout(), bodies: body}
+			s := &shower{out: cmd.OutOrStdout(), bodies: body, json: o.json}
 			err = recording.ReadFrames(stream, s.event)
 			if cmd.Context().Err() == context.Canceled {
 				return nil
@@ -184,6 +210,7 @@ func addTail(parent *cobra.Command) {
 			return err
 		}}
 	r.connection.flags(cmd)
+	o.flag(cmd)
 	cmd.Flags().BoolVar(&body, "bodies", false, "with the bytes of every operation")
 	parent.AddCommand(cmd)
 }

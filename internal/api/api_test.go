@@ -332,3 +332,14 @@ func TestEmptyLists(t *testing.T) {
 		}
 	}
 }
+
+// Who asks for a session that is not there begins none.
+func TestReadingWhatIsNotThere(t *testing.T) {
+	w := open(t)
+	if code, answer := w.call("auditor", "GET", "sessions/nonsense/frames", ""); code != http.StatusOK || answer != "frames" {
+		t.Errorf("%d %s", code, answer)
+	}
+	if notes := w.take(); len(notes) != 1 || !strings.HasPrefix(notes[0], " reading ") || !strings.Contains(notes[0], "nonsense") {
+		t.Errorf("noted as %q", notes)
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/archive"
+	"gatebook/internal/store"
 )
 
 // Book is what is kept of recordings.
@@ -39,6 +40,21 @@ func (a *API) read(r call, session access.SessionID, what string) error {
 		return access.Refuse(access.CodeNotRecorded, err, "the reading could not be recorded, so it was not allowed")
 	}
 	return nil
+}
+
+// readFrames is read of what is not sealed yet. Nobody begins a session in the book by asking for one that is not there.
+func (a *API) readFrames(r call, session access.SessionID) error {
+	if session == "" {
+		return a.read(r, "", "frames not sealed yet")
+	}
+	known, _, err := a.o.Index.Sessions(r.Context(), store.SessionFilter{ID: session, Limit: 1, Now: a.o.Now()})
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 {
+		return a.read(r, "", "frames not sealed yet, of session "+string(session)+", which is not known")
+	}
+	return a.read(r, session, "frames not sealed yet")
 }
 
 func (a *API) archiveList(_ http.ResponseWriter, r call) (any, error) {
@@ -110,7 +126,7 @@ func (a *API) frames(w http.ResponseWriter, r call) (any, error) {
 		return nil, notFound("session", string(session))
 	}
 	follow := r.URL.Query().Get("follow") == "true"
-	if err := a.read(r, session, "frames not sealed yet"); err != nil {
+	if err := a.readFrames(r, session); err != nil {
 		return nil, err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

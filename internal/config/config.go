@@ -162,11 +162,11 @@ type Secret struct {
 
 // Roles say who may do what with Gatebook itself. Each lists groups and user names; an empty one is nobody.
 type Roles struct {
-	// May answer approvals for which policy names nobody else.
+	// May answer approvals for which policy names nobody else, and take back any yes that can still be used.
 	Approvers Members `yaml:"approvers"`
 	// May list sessions and operations, read recordings and verify. Every reading is recorded.
 	Auditors Members `yaml:"auditors"`
-	// May revoke, and end what was approved for a task or a time.
+	// May revoke.
 	Admins Members `yaml:"admins"`
 	// May answer an approval outside of policy's terms, with a reason, on record and with an alert.
 	BreakGlass Members `yaml:"breakGlass"`

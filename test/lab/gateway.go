@@ -174,6 +174,20 @@ func (g *Gateway) Start() {
 	}
 }
 
+// Serve runs the process to its end, as where it cannot start; it is killed after within.
+func (g *Gateway) Serve(within time.Duration) Result {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, g.bin, "serve", "--config", filepath.Join(g.Dir, "config.yaml"))
+	cmd.Env = append(append(cleanEnv(), "HOME="+g.Dir), g.env...)
+	r, err := run(cmd)
+	if err != nil {
+		g.t.Fatalf("gatebook serve: %v\n%s", err, r.Out())
+	}
+	return r
+}
+
 func (g *Gateway) ready() bool {
 	resp, err := http.Get(g.Admin + "/readyz")
 	if err != nil {
