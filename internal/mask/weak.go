@@ -22,7 +22,9 @@ type vocabulary map[string]struct{}
 func newVocabulary(words []string) vocabulary {
 	v := make(vocabulary, len(words))
 	for _, w := range words {
-		v[strings.ToLower(w)] = struct{}{}
+		if w != "" {
+			v[strings.ToLower(w)] = struct{}{}
+		}
 	}
 	return v
 }
@@ -50,22 +52,23 @@ func (v vocabulary) weak(value []byte) bool {
 // says reports whether value is made of words of the vocabulary, but for a letter or digit here and there:
 // app.kubernetes.io/name, system:serviceaccount, ReplicaSet, v1beta1.
 func (v vocabulary) says(value []byte) bool {
-	if _, ok := v[string(bytes.ToLower(value))]; ok {
+	if v.has(value) {
 		return true
 	}
 	known, foreign := 0, 0
 	for rest := value; len(rest) > 0; {
-		n := word(rest)
-		if n == 0 {
-			if rest[0] >= 0x80 {
-				return false
-			}
-			rest = rest[1:]
-			continue
+		n := run(rest, func(c byte) bool { return isLetter(c) || digit(c) }) // k8s
+		if !v.has(rest[:n]) {
+			n = max(run(rest, isLetter), run(rest, digit))
 		}
-		if _, ok := v[string(bytes.ToLower(rest[:n]))]; ok {
+		switch {
+		case n == 0 && rest[0] >= 0x80:
+			return false
+		case n == 0:
+			n = 1
+		case v.has(rest[:n]):
 			known += n
-		} else {
+		default:
 			foreign += n
 		}
 		rest = rest[n:]
@@ -73,15 +76,14 @@ func (v vocabulary) says(value []byte) bool {
 	return known >= windowBytes/2 && foreign <= foreignBytes
 }
 
-// word gives the length of the run of letters, or of digits, that b begins with.
-func word(b []byte) (n int) {
-	for n < len(b) && isLetter(b[n]) {
-		n++
-	}
-	for n == 0 || digit(b[n-1]) {
-		if n == len(b) || !digit(b[n]) {
-			break
-		}
+func (v vocabulary) has(word []byte) bool {
+	_, ok := v[string(bytes.ToLower(word))]
+	return ok
+}
+
+// run gives how many bytes b begins with that are of a kind.
+func run(b []byte, is func(byte) bool) (n int) {
+	for n < len(b) && is(b[n]) {
 		n++
 	}
 	return n
