@@ -27,7 +27,7 @@ func (j *Journal) leadWrite() {
 func (j *Journal) leadSync() {
 	j.syncMu.Lock()
 	defer j.syncMu.Unlock()
-	runtime.Gosched() // those whom the last sync released join this turn, not the next
+	j.gather()
 	j.mu.Lock()
 	t := j.turn
 	j.turn = j.nextTurn()
@@ -39,6 +39,26 @@ func (j *Journal) leadSync() {
 	if t.done != nil {
 		close(t.done)
 	}
+}
+
+// gatherRounds bounds how often a leader yields.
+const gatherRounds = 2
+
+// gather yields while others join: those whom the last sync released come to this turn, not to the next.
+func (j *Journal) gather() {
+	for range gatherRounds {
+		before := j.gathered()
+		runtime.Gosched()
+		if j.gathered() == before {
+			return
+		}
+	}
+}
+
+func (j *Journal) gathered() int32 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.turn.members.Load()
 }
 
 // flush writes the batch that is filling. The caller holds writeMu, and syncMu if mayRotate.
