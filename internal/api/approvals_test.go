@@ -16,7 +16,7 @@ func TestApprovals(t *testing.T) {
 	w := open(t)
 	anyone, named := w.question("anyone"), w.question("named", people["owner"].Key())
 	sees := map[string][]access.ApprovalID{
-		"agent": {anyone, named}, "other": nil, "nobody": nil, "admin": nil, "owner": {named},
+		"agent": {anyone, named}, "reborn": nil, "other": nil, "nobody": nil, "admin": nil, "owner": {named},
 		"approver": {anyone, named}, "auditor": {anyone, named}, "break-glass": {anyone, named},
 	}
 	for name := range people {

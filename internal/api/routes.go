@@ -85,9 +85,11 @@ func (a *API) mayList(p access.Principal) bool {
 	return a.o.May(p, Approver) || a.o.May(p, Auditor) || a.o.May(p, BreakGlass)
 }
 
-// maySee says whether somebody sees this approval: who asked, who may be asked, and who sees all.
+// maySee says whether somebody sees this approval: who asked (and not an account made again under its name), who may be
+// asked, and who sees all.
 func (a *API) maySee(p access.Principal, x access.Approval) bool {
-	return a.mayAsk(p, x) || x.Operation.Principal.Key() == p.Key()
+	asked := x.Operation.Principal
+	return a.mayAsk(p, x) || asked.Key() == p.Key() && asked.Workload.ServiceAccountUID == p.Workload.ServiceAccountUID
 }
 
 // mayAsk says whether somebody sees this approval as more than the one who asks.

@@ -34,6 +34,8 @@ var file = archive.SegmentName(string(session), "0123456789abcdefghjkmnpqrt")
 var people = map[string]access.Principal{
 	"agent": {Issuer: "cluster", Subject: "system:serviceaccount:a:claude", Name: "system:serviceaccount:a:claude",
 		Workload: access.Workload{Namespace: "a", ServiceAccount: "claude", PodUID: "u"}},
+	"reborn": {Issuer: "cluster", Subject: "system:serviceaccount:a:claude", Name: "system:serviceaccount:a:claude",
+		Workload: access.Workload{Namespace: "a", ServiceAccount: "claude", ServiceAccountUID: "another", PodUID: "w"}},
 	"other": {Issuer: "cluster", Subject: "system:serviceaccount:a:other", Name: "system:serviceaccount:a:other",
 		Workload: access.Workload{Namespace: "a", ServiceAccount: "other", PodUID: "v"}},
 	"nobody":      {Issuer: "idp", Subject: "n", Name: "nobody"},
