@@ -81,7 +81,7 @@ type Verification struct {
 	// Unsealed is what only the journal has; nil where no journal was given, or the ledger is not whole.
 	Unsealed *Unsealed `json:"unsealed,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
-	// Whole: what is covered is as it was recorded. NotCovered says, in sentences, what is not; Complete, that it is nothing of the book itself.
+	// Whole: what is covered is as it was recorded. NotCovered says, in sentences, what is not; Complete, that it is whole and that nothing of the book itself is left out.
 	Whole      bool     `json:"whole"`
 	Complete   bool     `json:"complete"`
 	NotCovered []string `json:"notCovered,omitempty"`

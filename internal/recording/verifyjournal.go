@@ -119,7 +119,7 @@ func (v *verifier) coverage() {
 	case n > 0:
 		say("What is in the recordings of %d sessions, which this key does not open.", n)
 	}
-	out.Complete = len(out.NotCovered) == 0
+	out.Complete = out.Whole && len(out.NotCovered) == 0
 	if len(b.Known) == 0 {
 		say("No checkpoint from elsewhere was given: that the end was cut off, or all was rewritten, would not be seen.")
 	}
