@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -69,7 +70,12 @@ func shown(t config.Target, learn func([]byte)) credential.Source {
 }
 
 func certificateFiles(cert, key string, learn func([]byte)) credential.Source {
-	return credential.Certificate(func() (*tls.Certificate, error) {
+	return credential.Certificate(certificatePair(cert, key, learn))
+}
+
+// certificatePair reads a certificate and its key, for each handshake.
+func certificatePair(cert, key string, learn func([]byte)) func() (*tls.Certificate, error) {
+	return func() (*tls.Certificate, error) {
 		certPEM, err := os.ReadFile(cert)
 		if err != nil {
 			return nil, err
@@ -78,10 +84,16 @@ func certificateFiles(cert, key string, learn func([]byte)) credential.Source {
 		if err != nil {
 			return nil, err
 		}
-		learn(keyPEM)
+		learnKey(keyPEM, learn)
 		c, err := tls.X509KeyPair(certPEM, keyPEM)
 		return &c, err
-	})
+	}
+}
+
+// learnKey learns a key as its file has it and as a kubeconfig writes that, which may itself be written in base64.
+func learnKey(pem []byte, learn func([]byte)) {
+	learn(pem)
+	learn([]byte(base64.StdEncoding.EncodeToString(pem)))
 }
 
 // learning is get, whose every token is learned before it is used.
@@ -120,7 +132,7 @@ func fromKubeconfig(o *credential.Options, path, context string, learn func([]by
 		if err != nil {
 			return fmt.Errorf("reading the kubeconfig's client certificate: %w", err)
 		}
-		learn(c.KeyData)
+		learnKey(c.KeyData, learn)
 		o.Secret = credential.Certificate(func() (*tls.Certificate, error) { return &pair, nil })
 		return nil
 	}

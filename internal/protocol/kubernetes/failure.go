@@ -30,6 +30,11 @@ func (x *exchange) relayError(s *sink, resp *http.Response, m masking, out *acce
 	}
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	isJSON := mediaType == typeJSON && json.Valid(data)
+	if m.known && bytes.Contains(data, deepEscape) {
+		if data, err = strikeStatus(data, withhold); err != nil {
+			return access.Refuse(access.CodeUnmaskable, err, "the error that target %q answered repeats what is escaped too often to be masked", x.op.Target.Name)
+		}
+	}
 	if m.shape != nil {
 		values, known := x.storedValues(s.p.Context(), resp.StatusCode)
 		strike := func(text string) string { return x.strike(text, values) }
@@ -83,6 +88,10 @@ func strikeStatus(data []byte, strike func(string) string) ([]byte, error) {
 var echo = regexp.MustCompile(`(?i)\bvalue: `)
 
 const struck = `"(masked)"`
+
+// deepEscape is in what is escaped more often than the masker undoes (four times). An error may escape what it repeats several
+// times over: then it is not told what it says.
+var deepEscape = bytes.Repeat([]byte{'\\'}, 16)
 
 // withheld stands for an error that may repeat values which could not be read to find them in it.
 const withheld = "the API server refused the request; what it says is withheld, since it may repeat values that are masked"

@@ -50,7 +50,8 @@ func publicRules() []mask.Rule {
 	return out
 }
 
-// shapes are secretRules, compiled once for each resource that has any.
+// shapes are secretRules, compiled once for each resource that has any; and, without a resource's name, where in objects of
+// any kind a copy of the object stands.
 type shapes map[string]*mask.Shape
 
 func compileShapes() (shapes, error) {
@@ -67,6 +68,11 @@ func compileShapes() (shapes, error) {
 		}
 		s[k.Resource] = shape
 	}
+	applied, err := mask.Compile(withLastApplied())
+	if err != nil {
+		return nil, fmt.Errorf("compiling the shape of what kubectl apply keeps: %w", err)
+	}
+	s[""] = applied
 	return s, nil
 }
 
@@ -192,7 +198,11 @@ func (x *exchange) restore(stored []byte) ([]byte, error) {
 	if !x.placeholders {
 		return x.doc.json, nil
 	}
-	out, _, err := x.scope.Restore(x.doc.json, x.shape, stored)
+	shape := x.shape
+	if shape == nil {
+		shape = x.h.shapes[""] // kubectl apply puts a copy of the object, with its placeholders, into an annotation
+	}
+	out, _, err := x.scope.Restore(x.doc.json, shape, stored)
 	return out, err
 }
 
