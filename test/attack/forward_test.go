@@ -46,9 +46,14 @@ func TestK27PortForwardIsRecorded(t *testing.T) {
 // throughForward sends bytes through a port-forward of kubectl's, and gives what comes back.
 func throughForward(t *testing.T, kubeconfig, ns, websockets, send string) string {
 	t.Helper()
+	return throughForwardTo(t, kubeconfig, ns, websockets, 8000, send)
+}
+
+func throughForwardTo(t *testing.T, kubeconfig, ns, websockets string, remote int, send string) string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin, "kubectl"), "--kubeconfig", kubeconfig, "-n", ns, "port-forward", "box", ":8000")
+	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin, "kubectl"), "--kubeconfig", kubeconfig, "-n", ns, "port-forward", "box", fmt.Sprint(":", remote))
 	cmd.Env = []string{"HOME=" + t.TempDir(), "KUBECTL_PORT_FORWARD_WEBSOCKETS=" + websockets}
 	out, err := cmd.StdoutPipe()
 	if err != nil {

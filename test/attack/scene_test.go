@@ -3,10 +3,14 @@ package attack
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,6 +133,38 @@ func (s *scene) do(q request) answer {
 	what := strings.TrimSpace(q.method + " " + q.path + " " + strings.Join(q.header, ", "))
 	s.give(fmt.Sprintf("%s → %d", what, a.code), a.body, headerBytes(a.header))
 	return a
+}
+
+// doH2 reads over HTTP/2, as much as there is.
+func (s *scene) doH2(q request) answer {
+	s.t.Helper()
+	ca, err := os.ReadFile(s.g.Data("ca.crt"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, DisableCompression: true}
+	defer tr.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.g.Target+q.path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, h := range append(q.header, "Authorization: Bearer "+s.agent) {
+		k, v, _ := strings.Cut(h, ": ")
+		r.Header.Add(k, v)
+	}
+	resp, err := (&http.Client{Transport: tr, Timeout: time.Minute}).Do(r)
+	if err != nil || resp.ProtoMajor != 2 {
+		s.t.Fatalf("%s by HTTP/2: %+v %v", q.path, resp, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Errorf("%s by HTTP/2: %v", q.path, err)
+	}
+	s.give(fmt.Sprintf("HTTP/2 %s %v → %d", q.path, q.header, resp.StatusCode), b, headerBytes(resp.Header))
+	return answer{resp.StatusCode, resp.Header, b}
 }
 
 func headerBytes(h map[string][]string) []byte {
