@@ -22,7 +22,7 @@ func proxyRows(ctx context.Context, o options, rep *report) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range []struct{ name, folder, policy string }{{"gatebook", "default", ""}, {"gatebook, one rule", "one-rule", allowAll}} {
+	for _, g := range []struct{ name, folder, policy string }{{"gatebook", "default", ""}, {"gatebook by one rule", "one-rule", allowAll}} {
 		gw, err := newGateway(o.Gatebook, o.Dir, g.folder, g.policy, target)
 		if err != nil {
 			return err
@@ -84,12 +84,12 @@ func smallRow(ctx context.Context, o options, f *field, rep *report) error {
 	rep.goal("6", "the same against `kubectl proxy`", at["gatebook"]/at["kubectl proxy"], atMost, 0.4)
 	rep.note("Row 6: the standard library's own reverse proxy, which checks, decides and records nothing, is in the table as what an HTTP proxy in Go costs here; the goals of row 6 are below it.")
 	rep.note("Row 10 as far as Kubernetes reaches: there is no SQL yet, so nothing to compare with libpg_query or pgbench.")
-	rep.goal("10", "CPU per request with one rule, against that with the default policy", at["gatebook, one rule"]/at["gatebook"], atLeast, 0.97)
+	rep.goal("10", "CPU per request with one rule, against that with the default policy", at["gatebook by one rule"]/at["gatebook"], atLeast, 0.97)
 	return nil
 }
 
 func listRow(ctx context.Context, o options, f *field, rep *report) error {
-	all := f.only("kubectl proxy", "gatebook, one rule")
+	all := f.only("kubectl proxy", "gatebook by one rule")
 	size := make([]float64, len(all))
 	first := make([]series, len(all))
 	cpu := make([]series, len(all))
