@@ -35,6 +35,7 @@ type batch struct {
 	do       statements // of this transaction
 	sessions map[access.SessionID]*tally
 	texts    []int64 // the operations whose text changed
+	scratch  []byte
 }
 
 // PutBatch takes entries in order, as one durable step; it costs one sync however many there are. What it was told

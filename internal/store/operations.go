@@ -47,7 +47,7 @@ func (b *batch) find(id access.OperationID) (k known, ok bool, err error) {
 }
 
 func (b *batch) putOperation(r *access.Record) error {
-	row, err := operationRow(r)
+	row, err := b.operationRow(r)
 	if err != nil {
 		return err
 	}
@@ -87,13 +87,17 @@ func (b *batch) replaceOperation(r *access.Record, k known, row []any) error {
 }
 
 // operationRow gives the columns in the order of replaceOperation, and of insertOperation but for seq.
-func operationRow(r *access.Record) ([]any, error) {
+func (b *batch) operationRow(r *access.Record) ([]any, error) {
 	op := r.Operation
 	namespace, resource, names, docs, err0 := describe(&op)
 	op.Command = "" // has a column of its own
-	body, err1 := op.AppendJSON(make([]byte, 0, 1<<10))
-	decision, err2 := r.Decision.AppendJSON(make([]byte, 0, 1<<10))
-	outcome, err3 := outcomeJSON(r.Outcome)
+	body, err1 := b.text(op.AppendJSON)
+	decision, err2 := b.text(r.Decision.AppendJSON)
+	var outcome any
+	var err3 error
+	if r.Outcome != nil {
+		outcome, err3 = b.text(r.Outcome.AppendJSON)
+	}
 	refused, err4 := optional(r.Refused)
 	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
 		return nil, err
@@ -107,7 +111,7 @@ func operationRow(r *access.Record) ([]any, error) {
 	}
 	return []any{nanos(op.Time), op.Session, op.Principal.Key(), op.Principal.Name, op.Target.Name, op.Verb, namespace, resource,
 		int64(r.Decision.Effect), int64(r.Decision.Risk), r.Outcome == nil, r.Approval, names, message, r.Operation.Command,
-		string(body), string(decision), outcome, refused, docs, op.ID}, nil
+		body, decision, outcome, refused, docs, op.ID}, nil
 }
 
 // describe says what op acts on, and moves its documents out of it.
@@ -122,12 +126,14 @@ func describe(op *access.Operation) (namespace, resource, names string, docs any
 	return namespace, resource, names, docs, err
 }
 
-func outcomeJSON(o *access.Outcome) (any, error) {
-	if o == nil {
-		return nil, nil
+// text gives what is appended, in memory that is used again.
+func (b *batch) text(appendJSON func([]byte) ([]byte, error)) (string, error) {
+	out, err := appendJSON(b.scratch[:0])
+	if err != nil {
+		return "", err
 	}
-	b, err := o.AppendJSON(make([]byte, 0, 256))
-	return string(b), err
+	b.scratch = out
+	return string(out), nil
 }
 
 func optional[T any](v *T) (any, error) {
