@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -136,7 +137,9 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	stop := context.AfterFunc(p.Context(), func() { cancel(context.Cause(p.Context())) })
-	out := req.Clone(ctx)
+	out := req.WithContext(ctx)
+	target := *req.URL
+	out.URL, out.Header = &target, maps.Clone(req.Header) // values are replaced, never changed
 	err := u.address(p, out)
 	var resp *http.Response
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -156,7 +157,7 @@ func (x *exchange) limitHere(s *sink) *access.Refusal {
 // upstreamRequest makes the request as it is sent: the client's own bytes, but for placeholders, which become what
 // they stand for.
 func (x *exchange) upstreamRequest(p gate.Permit, n negotiated, limited bool) (*http.Request, error) {
-	header := x.header.Clone()
+	header := maps.Clone(x.header) // values are replaced, never changed
 	header.Del("Accept")
 	if n.accept != "" {
 		header.Set("Accept", n.accept)

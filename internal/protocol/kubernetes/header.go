@@ -30,6 +30,7 @@ var (
 	partHeaders = []string{"Range", "If-Range"}
 	// replayHeaders make Go's transport send a change again when its connection breaks (http.Request.isReplayable).
 	replayHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
+	unforwarded   = setOf(connectionHeaders, claimHeaders, ownHeaders, noiseHeaders, partHeaders, replayHeaders)
 	// plainHeaders are those of an answer that hold no value of an object: they are neither masked nor recorded, unless
 	// what is behind a proxy path sends them.
 	plainHeaders = []string{"Content-Type", "Date", "Audit-Id", "Cache-Control", "Vary", "Etag", "Last-Modified", "Retry-After",
@@ -69,10 +70,11 @@ func upstreamHeader(h http.Header) http.Header {
 	for name, values := range h {
 		name = textproto.CanonicalMIMEHeaderKey(name)
 		// Behind a proxy path may be a server that takes an underscore for a dash, as CGI does.
-		read := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if slices.Contains(connectionHeaders, read) || slices.Contains(claimHeaders, read) || slices.Contains(ownHeaders, read) ||
-			slices.Contains(noiseHeaders, read) || slices.Contains(partHeaders, read) || slices.Contains(replayHeaders, read) || slices.Contains(nominated, name) || hasAnyPrefix(read, claimPrefixes) ||
-			strings.HasPrefix(read, "Impersonate-") {
+		read := name
+		if strings.Contains(name, "_") {
+			read = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		}
+		if unforwarded[read] || slices.Contains(nominated, name) || hasAnyPrefix(read, claimPrefixes) || strings.HasPrefix(read, "Impersonate-") {
 			continue
 		}
 		out[name] = append(out[name], values...)
@@ -126,15 +128,25 @@ func hasAnyPrefix(s string, prefixes []string) bool {
 // answerHeader gives the upstream's headers as they are relayed, without those about its connection, those that would
 // lead the client around the gateway, and the length, which masking changes.
 func answerHeader(h http.Header, isProxy bool) http.Header {
-	drop := append(nominatedHeaders(h), connectionHeaders...)
-	drop = append(drop, "Content-Length", "Alt-Svc", "Content-Encoding", "Www-Authenticate", "Location", "Link", "Refresh")
-	if !isProxy {
-		drop = append(drop, "Set-Cookie")
-	}
+	nominated := nominatedHeaders(h)
 	out := make(http.Header, len(h))
 	for name, values := range h {
-		if !slices.Contains(drop, textproto.CanonicalMIMEHeaderKey(name)) {
-			out[name] = slices.Clone(values)
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		if unrelayed[canonical] || canonical == "Set-Cookie" && !isProxy || slices.Contains(nominated, canonical) {
+			continue
+		}
+		out[name] = slices.Clone(values)
+	}
+	return out
+}
+
+var unrelayed = setOf(connectionHeaders, []string{"Content-Length", "Alt-Svc", "Content-Encoding", "Www-Authenticate", "Location", "Link", "Refresh"})
+
+func setOf(lists ...[]string) map[string]bool {
+	out := map[string]bool{}
+	for _, l := range lists {
+		for _, s := range l {
+			out[s] = true
 		}
 	}
 	return out

@@ -79,8 +79,9 @@ type Handler struct {
 	// scheme knows the built-in kinds: for Protobuf, and for strategic merge patches.
 	scheme *runtime.Scheme
 	// learned are the Secrets that were read for what pods give.
-	learned learned
-	blocks  blocks
+	learned   learned
+	blocks    blocks
+	digesters digesters
 }
 
 // blocks are buffers that answers pass through, used again and again: for a small answer a new one would be most of
