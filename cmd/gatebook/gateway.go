@@ -32,6 +32,7 @@ import (
 	"gatebook/internal/ledger"
 	"gatebook/internal/mask"
 	"gatebook/internal/protocol"
+	"gatebook/internal/protocol/postgres"
 	"gatebook/internal/recording"
 	"gatebook/internal/server"
 	"gatebook/internal/store"
@@ -59,6 +60,7 @@ type gateway struct {
 	gate        *gate.Gate
 	sessions    *gate.Sessions
 	server      *server.Server
+	postgres    *postgres.Handler // nil: there are no such targets
 	metrics     *prometheus.Registry
 
 	background sync.WaitGroup
@@ -279,6 +281,9 @@ func (g *gateway) openGate(context.Context) (err error) {
 func (g *gateway) openServer(ctx context.Context) error {
 	handlers, hosts, upstreams := map[string]protocol.Handler{}, map[string]string{}, map[string]*credential.Upstream{}
 	for _, t := range g.cfg.Targets {
+		if t.Protocol == "postgres" {
+			continue // has a listener of its own
+		}
 		u, err := newUpstream(t, g.cfg.Issuers, g.masks.Learn)
 		if err != nil {
 			return err
@@ -299,6 +304,9 @@ func (g *gateway) openServer(ctx context.Context) error {
 	g.onClose(func() error { g.identity.Close(); return nil })
 	tc, err := g.tls()
 	if err != nil {
+		return err
+	}
+	if err := g.openPostgres(tc); err != nil {
 		return err
 	}
 	g.server = server.New(server.Options{
@@ -372,14 +380,20 @@ func (g *gateway) restore(ctx context.Context, id string) error {
 // serve answers on the listener, and on the administrative one, until ctx ends; then it drains.
 func (g *gateway) serve(ctx context.Context, l, admin net.Listener) error {
 	a := &http.Server{Handler: g.admin(), ReadTimeout: 5 * time.Second}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	databases, err := g.listenPostgres()
+	if err != nil {
+		return err
+	}
+	if databases != nil {
+		go func() { failed <- g.servePostgres(databases) }()
+	}
 	go func() { failed <- g.server.Serve(l) }()
 	go func() {
 		if err := a.Serve(admin); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serving %s: %w", admin.Addr(), err)
 		}
 	}()
-	var err error
 	select {
 	case err = <-failed:
 	case <-ctx.Done():

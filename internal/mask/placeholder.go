@@ -217,3 +217,9 @@ func base32Run(b []byte) int {
 	}
 	return n
 }
+
+// Number is what stands for value where only a number can: 15 digits.
+func (s *Scope) Number(value []byte) string {
+	var f face
+	return string(s.numberOf(&f, s.e.digestOf(value)))
+}

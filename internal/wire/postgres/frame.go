@@ -37,6 +37,9 @@ type Reader struct {
 // NewReader reads messages of at most max bytes from src.
 func NewReader(src io.Reader, max int) *Reader { return &Reader{src: src, max: max} }
 
+// SetMax bounds the messages that follow.
+func (r *Reader) SetMax(max int) { r.max = max }
+
 // Next gives the next message. Its bytes are good until the next call of a method that reads. io.EOF is an end between two messages.
 func (r *Reader) Next() (Message, error) {
 	for {

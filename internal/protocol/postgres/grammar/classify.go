@@ -298,7 +298,9 @@ var jsonFunctions = map[string][]string{
 	"JsonTable": {"json_table"}, "MergeSupportFunc": {"merge_action"},
 }
 
-func (c *classifier) jsonCall(node string) { c.s.Functions = append(c.s.Functions, jsonFunctions[node]...) }
+func (c *classifier) jsonCall(node string) {
+	c.s.Functions = append(c.s.Functions, jsonFunctions[node]...)
+}
 
 func (c *classifier) typeName(n *pg.TypeName) {
 	name := names(n.Names)

@@ -163,3 +163,35 @@ func read(text string) (out []*Statement, err error) {
 	}
 	return out, nil
 }
+
+// Add joins what t can do to s.
+func (s *Statement) Add(t *Statement) {
+	s.Effect = Stronger(s.Effect, t.Effect)
+	s.NoWhere = s.NoWhere || t.NoWhere
+	for _, k := range t.Kinds {
+		if !s.Is(k) {
+			s.Kinds = append(slices.Clone(s.Kinds), k)
+		}
+	}
+	s.Tables, s.Writes, s.Columns = join(s.Tables, t.Tables), join(s.Writes, t.Writes), join(s.Columns, t.Columns)
+	s.Functions, s.Volatile = join(s.Functions, t.Functions), join(s.Volatile, t.Volatile)
+	s.Types, s.Operators = join(s.Types, t.Types), join(s.Operators, t.Operators)
+	s.Relations = append(slices.Clone(s.Relations), t.Relations...)
+}
+
+// Call notes calls of functions of the database's own.
+func (s *Statement) Call(functions ...string) {
+	s.Functions, s.Volatile = join(s.Functions, functions), join(s.Volatile, functions)
+	for range functions {
+		s.Effect = Stronger(s.Effect, Admin)
+	}
+}
+
+func join(a, b []string) []string {
+	if len(b) == 0 {
+		return a
+	}
+	out := append(slices.Clone(a), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -223,7 +223,7 @@ func (t *tracer) message(m protoreflect.Message, sc *scope) bool {
 		if len(name) == 2 && name[0] == "pg_catalog" {
 			name = name[1:]
 		}
-		if len(name) != 1 || !isHarmless(name[0]) && effectOf(name[0]) == Admin && name[0] != "set_config" {
+		if t.src.Suspects() && (len(name) != 1 || !isHarmless(name[0]) && effectOf(name[0]) == Admin && name[0] != "set_config") {
 			hidden = true
 		}
 	}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"gatebook/internal/access"
+	"gatebook/internal/config"
+	"gatebook/internal/credential"
+	"gatebook/internal/protocol/postgres"
+)
+
+// openPostgres makes the one handler of all PostgreSQL targets, which share a listener. There may be none.
+func (g *gateway) openPostgres(tc *tls.Config) error {
+	targets, hosts := map[string]postgres.Target{}, map[string]string{}
+	for _, t := range g.cfg.Targets {
+		if t.Protocol != "postgres" {
+			continue
+		}
+		d, err := newDatabase(t, g.masks.Learn)
+		if err != nil {
+			return usageError{fmt.Errorf("target %s: %w", t.Name, err)}
+		}
+		targets[t.Name] = postgres.Target{Target: access.Target{Name: t.Name, Protocol: t.Protocol, Labels: t.Labels}, Upstream: d}
+		for _, h := range t.Hosts {
+			hosts[h] = t.Name
+		}
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	var err error
+	g.postgres, err = postgres.New(postgres.Options{Targets: targets, Hosts: hosts, Gate: g.gate, Masks: g.masks, TLS: tc,
+		Hold: g.cfg.Approvals.Hold, DigestKey: g.keys.digest, Log: g.log})
+	return err
+}
+
+// newDatabase makes the far side of a PostgreSQL target. Its secrets are told to learn first.
+func newDatabase(t config.Target, learn func(secret []byte)) (*credential.Database, error) {
+	o := credential.DatabaseOptions{URL: t.URL, ServerName: t.ServerName, Role: t.User}
+	if t.CertificateFile != "" {
+		o.Certificate = certificatePair(t.CertificateFile, t.KeyFile, learn)
+	} else {
+		o.Password = learning(t.Token.Read, learn)
+		_, _ = o.Password() // another target may hold a copy of it; what cannot be read yet is learned when it is used
+	}
+	if t.CAFile != "" {
+		var err error
+		if o.CA, err = os.ReadFile(t.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	return credential.NewDatabase(o)
+}
+
+// certificatePair reads a certificate and its key, for each handshake.
+func certificatePair(cert, key string, learn func([]byte)) func() (*tls.Certificate, error) {
+	return func() (*tls.Certificate, error) {
+		keyPEM, err := os.ReadFile(key)
+		if err != nil {
+			return nil, err
+		}
+		learn(keyPEM)
+		c, err := tls.LoadX509KeyPair(cert, key)
+		return &c, err
+	}
+}
+
+// listenPostgres gives the listener for clients of PostgreSQL, or nil where there is no target for them.
+func (g *gateway) listenPostgres() (net.Listener, error) {
+	if g.postgres == nil {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", g.cfg.ListenPostgres)
+	if err != nil {
+		return nil, fmt.Errorf("listening for clients of PostgreSQL: %w", err)
+	}
+	g.log.Info("serving PostgreSQL", "address", l.Addr().String())
+	return l, nil
+}
+
+// servePostgres answers on l until the server shuts down.
+func (g *gateway) servePostgres(l net.Listener) error {
+	if err := g.server.ServeConns(l, g.postgres); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,327 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/protocol/postgres/grammar"
+	wire "gatebook/internal/wire/postgres"
+)
+
+// catalog is what a database has behind names: views, functions, types and operators of its own, policies for rows, and
+// which columns there are. By it a statement is known for what it does, and what it shows.
+type catalog struct {
+	grammar *grammar.Grammar
+	loaded  time.Time
+	// relations by name, of any schema.
+	relations map[string][]*relation
+	byNumber  map[uint32]*relation
+	// functions of the database's own that have the name of a harmless one, or can be written as a column; types and
+	// operators with code of the database's own behind them.
+	functions, rowFunctions, types, operators map[string]bool
+
+	mu      sync.Mutex
+	wide    map[*grammar.Statement]*grammar.Statement
+	sources map[string]*maskSource
+}
+
+type relation struct {
+	number       uint32
+	schema, name string
+	columns      []string // in order, by number-1; empty where one was dropped
+	view         string   // its definition; empty: it is no view
+	policies     []string
+	kin          []*relation // those it inherits from, and those that inherit from it
+}
+
+// catalogAge is how long what others have defined may go unseen. What goes through this gateway is seen at once.
+const catalogAge = time.Minute
+
+// catalogQuery gives everything in one answer: a letter, and what it says.
+const catalogQuery = `
+SELECT 'f', p.proname::text, (p.pronargs = 1 AND (t.typtype IN ('c','p') OR t.typrelid <> 0))::text, NULL, NULL
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+UNION ALL SELECT 'o', o.oprname::text, NULL, NULL, NULL
+  FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE n.nspname <> 'pg_catalog'
+UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL
+  FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND (t.typtype = 'd' OR t.typtype = 'b' AND t.typelem = 0 OR EXISTS (
+       SELECT FROM pg_catalog.pg_cast c WHERE c.casttarget = t.oid AND c.castfunc >= 16384))
+UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL
+  FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget WHERE c.castfunc >= 16384
+UNION ALL SELECT 'r', n.nspname::text, c.relname::text, c.oid::text, CASE WHEN c.relkind IN ('v', 'm') AND n.nspname <> 'pg_catalog' THEN pg_catalog.pg_get_viewdef(c.oid) END
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (n.nspname NOT IN ('pg_catalog', 'information_schema') OR c.relname IN (` + secretRelations + `)) AND n.nspname !~ '^pg_toast'
+UNION ALL SELECT 'c', a.attrelid::text, a.attnum::text, CASE WHEN a.attisdropped THEN '' ELSE a.attname::text END, NULL
+  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE a.attnum > 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (n.nspname NOT IN ('pg_catalog', 'information_schema') OR c.relname IN (` + secretRelations + `)) AND n.nspname !~ '^pg_toast'
+UNION ALL SELECT 'i', i.inhrelid::text, i.inhparent::text, NULL, NULL FROM pg_catalog.pg_inherits i
+UNION ALL SELECT 'p', p.polrelid::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), NULL, NULL FROM pg_catalog.pg_policy p WHERE p.polqual IS NOT NULL`
+
+// secretRelations are those of the system in which secrets stand (secretColumns), and statistics that repeat values.
+const secretRelations = `'pg_authid', 'pg_shadow', 'pg_user_mapping', 'pg_user_mappings', 'pg_subscription', 'pg_foreign_server', 'pg_statistic', 'pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic_ext_data'`
+
+var errDefined = errors.New("something was defined in this transaction, which others cannot see yet")
+
+// catalog gives the database's, read anew where it is old or something was defined.
+func (s *session) catalog() (*catalog, error) {
+	s.mu.Lock()
+	defined := s.defined
+	s.mu.Unlock()
+	if defined {
+		return nil, errDefined
+	}
+	h, key := s.h, s.t.Target.Name+"/"+s.database
+	h.mu.Lock()
+	c := h.catalogs[key]
+	h.mu.Unlock()
+	if c != nil && h.o.Now().Sub(c.loaded) < catalogAge {
+		return c, nil
+	}
+	c, err := s.loadCatalog()
+	if err != nil {
+		h.o.Log.Warn("the database's definitions could not be read", "target", s.t.Target.Name, "database", s.database, "error", err)
+		return nil, errors.New("the database's definitions could not be read")
+	}
+	h.mu.Lock()
+	h.catalogs[key] = c
+	h.mu.Unlock()
+	return c, nil
+}
+
+// forgetCatalog is for when something was defined.
+func (h *Handler) forgetCatalog(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.catalogs, s.t.Target.Name+"/"+s.database)
+}
+
+// loadCatalog asks over a connection of its own, as an operation that the gateway itself makes.
+func (s *session) loadCatalog() (_ *catalog, err error) {
+	began := s.h.o.Now()
+	op := s.newOperation("lookup", nil)
+	op.SQL.Kinds, op.SQL.Effect, op.SQL.Text = []string{"select"}, grammar.Read, strings.TrimSpace(catalogQuery)
+	op.Command = op.SQL.Text
+	op.Digest = s.digest("lookup", catalogQuery)
+	ctx, cancel := context.WithTimeout(s.link.Context(), 30*time.Second)
+	defer cancel()
+	p, err := s.h.o.Gate.Lookup(ctx, s.link.Operation(), op)
+	if err != nil {
+		return nil, err
+	}
+	out := access.Outcome{ExitCode: -1}
+	defer func() {
+		if err != nil {
+			out.Code, out.Message = 1, "the database's definitions could not be read"
+		}
+		out.Duration = s.h.o.Now().Sub(began)
+		err = errors.Join(err, p.End(out))
+	}()
+	up, err := s.t.Upstream.Dial(p, s.database, map[string]string{"client_encoding": "UTF8", "application_name": "gatebook",
+		"default_transaction_read_only": "on", "search_path": "pg_catalog"})
+	if err != nil {
+		return nil, err
+	}
+	defer up.Close()
+	var q wire.Builder
+	q.Begin(wire.Query).Text(catalogQuery).End()
+	if err := up.Write(p, q.Bytes); err != nil {
+		return nil, err
+	}
+	c := &catalog{grammar: s.h.grammar, loaded: began, relations: map[string][]*relation{}, byNumber: map[uint32]*relation{}, functions: map[string]bool{}, rowFunctions: map[string]bool{},
+		types: map[string]bool{}, operators: map[string]bool{}, wide: map[*grammar.Statement]*grammar.Statement{}, sources: map[string]*maskSource{}}
+	var later [][]string // what says something of a relation that may come behind it
+	from := wire.NewReader(up, s.h.o.Limits.MessageBytes)
+	for {
+		m, err := from.Next()
+		if err != nil {
+			return nil, err
+		}
+		switch m.Type {
+		case wire.DataRow:
+			var row []string
+			if err := wire.Cells(m.Body, func(_ int, cell []byte) { row = append(row, string(cell)) }); err != nil {
+				return nil, err
+			}
+			if len(row) != 5 {
+				return nil, wire.ErrField
+			}
+			out.Rows++
+			if !c.take(row) {
+				later = append(later, row)
+			}
+		case wire.ErrorResponse:
+			return nil, fmt.Errorf("the database refuses: %s", messageOf(m, nil))
+		case wire.ReadyForQuery:
+			for _, row := range later {
+				c.add(row)
+			}
+			return c, nil
+		}
+	}
+}
+
+func number(s string) uint32 {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return 0 // no relation has it
+	}
+	return uint32(n)
+}
+
+func (c *catalog) take(row []string) bool {
+	switch row[0] {
+	case "f":
+		c.functions[row[1]] = true
+		if row[2] == "true" {
+			c.rowFunctions[row[1]] = true
+		}
+	case "o":
+		c.operators[row[1]] = true
+	case "t":
+		c.types[row[1]] = true
+	case "r":
+		r := &relation{schema: row[1], name: row[2], number: number(row[3]), view: row[4]}
+		c.relations[r.name] = append(c.relations[r.name], r)
+		c.byNumber[r.number] = r
+	default:
+		return false
+	}
+	return true
+}
+
+func (c *catalog) add(row []string) {
+	r := c.byNumber[number(row[1])]
+	if r == nil {
+		return
+	}
+	switch row[0] {
+	case "c":
+		n := int(number(row[2]))
+		for len(r.columns) < n {
+			r.columns = append(r.columns, "")
+		}
+		r.columns[n-1] = row[3]
+	case "i":
+		if parent := c.byNumber[number(row[2])]; parent != nil {
+			r.kin, parent.kin = append(r.kin, parent), append(parent.kin, r)
+		}
+	case "p":
+		r.policies = append(r.policies, row[2])
+	}
+}
+
+// find gives the relations that a name may stand for.
+func (c *catalog) find(n grammar.Name) []*relation {
+	if n.Schema == "" {
+		return c.relations[n.Relation]
+	}
+	var out []*relation
+	for _, r := range c.relations[n.Relation] {
+		if r.schema == n.Schema || n.Schema == "pg_temp" && strings.HasPrefix(r.schema, "pg_temp_") {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// maxWide bounds what is remembered of statements.
+const maxWide = 10_000
+
+// widen gives a statement with what the database has behind its names.
+func (c *catalog) widen(st *grammar.Statement) *grammar.Statement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w, ok := c.wide[st]; ok {
+		return w
+	}
+	out := *st
+	c.widenInto(&out, st, 0)
+	if len(c.wide) >= maxWide {
+		clear(c.wide)
+	}
+	c.wide[st] = &out
+	return &out
+}
+
+// maxViews bounds how deep views are followed.
+const maxViews = 64
+
+func (c *catalog) widenInto(out, st *grammar.Statement, depth int) {
+	if depth > maxViews {
+		out.Call("views that are too deep")
+		return
+	}
+	own := func(names []string, of map[string]bool, what string) {
+		for _, n := range names {
+			if of[n] {
+				out.Call(what + n)
+			}
+		}
+	}
+	own(st.Functions, c.functions, "")
+	own(st.Types, c.types, "type ")
+	own(st.Operators, c.operators, "operator ")
+	for _, col := range st.Columns {
+		if i := strings.LastIndexByte(col, '.'); i >= 0 && c.rowFunctions[col[i+1:]] { // x.f is f(x) as well
+			out.Call(col[i+1:])
+		}
+	}
+	for _, n := range st.Relations {
+		for _, r := range c.find(n) {
+			if r.view != "" {
+				c.widenBy(out, r.view, depth)
+			}
+			for _, p := range r.policies {
+				c.widenBy(out, "SELECT "+p, depth)
+			}
+		}
+	}
+}
+
+// widenBy adds what a definition does.
+func (c *catalog) widenBy(out *grammar.Statement, definition string, depth int) {
+	statements, err := c.grammar.Read(definition)
+	if err != nil || len(statements) != 1 {
+		out.Call("a view that cannot be read")
+		return
+	}
+	inner := *statements[0]
+	inner.Kinds = nil
+	out.Add(&inner)
+	c.widenInto(out, statements[0], depth+1)
+}
+
+// source gives what masks hide, remembered for as long as the catalog is.
+func (c *catalog) source(m columnMasks) *maskSource {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := m.key()
+	src := c.sources[key]
+	if src == nil {
+		src = newMaskSource(c, m)
+		c.sources[key] = src
+	}
+	return src
+}
+
+// kinOf are a relation and all that share rows with it by inheritance or partitioning.
+func kinOf(r *relation) []*relation {
+	out := []*relation{r}
+	for i := 0; i < len(out); i++ {
+		for _, k := range out[i].kin {
+			if !slices.Contains(out, k) {
+				out = append(out, k)
+			}
+		}
+	}
+	return out
+}

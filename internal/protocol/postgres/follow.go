@@ -1,0 +1,79 @@
+package postgres
+
+import (
+	"slices"
+
+	"gatebook/internal/access"
+	"gatebook/internal/protocol/postgres/grammar"
+)
+
+// resolve adds to a statement what its text does not say: what a prepared statement's name stands for, and what the database has
+// behind names. It gives the fields that stay unknown.
+func (s *session) resolve(st *grammar.Statement) (*grammar.Statement, []access.Uninspectable) {
+	st = s.executed(st)
+	c, err := s.catalog()
+	if err == nil {
+		return c.widen(st), nil
+	}
+	var unknown []access.Uninspectable
+	if len(st.Relations)+len(st.Functions)+len(st.Types)+len(st.Operators) > 0 {
+		for _, f := range []string{"sql.effect", "sql.tables", "sql.functions", "sql.volatile"} {
+			unknown = append(unknown, access.Uninspectable{Field: f, Why: err.Error()})
+		}
+	}
+	return st, unknown
+}
+
+// executed is EXECUTE with what the name may stand for. It can do anything where that is not known.
+func (s *session) executed(st *grammar.Statement) *grammar.Statement {
+	if !st.Is("execute") {
+		return st
+	}
+	out := *st
+	texts := s.names.texts[st.Prepared]
+	if len(texts) == 0 || slices.Contains(texts, nil) {
+		out.Effect = grammar.Admin
+		return &out
+	}
+	for _, t := range texts {
+		out.Add(t)
+	}
+	return &out
+}
+
+// follow notes what a permitted statement may change for those after it.
+func (s *session) follow(o *operation) {
+	st := o.statement
+	switch {
+	case st.Is("prepare"):
+		remember(s.names.texts, st.Prepared, st)
+	case st.Is("declare"):
+		remember(s.names.cursors, st.Cursor, st)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if defines(st) {
+		s.defined = true
+	}
+	if c := st.Setting; c != nil && (c.Name == "role" || c.Name == "session_authorization" || c.Name == "all" && st.Is("discard")) {
+		was := s.unsure
+		s.unsure = true
+		role := c.Value
+		if role == "" || role == "none" || c.Name == "all" {
+			role = s.t.Upstream.Role()
+		}
+		o.changesRole = func(ok, alone bool) { // below mu
+			switch {
+			case ok && alone && !c.Local:
+				s.role, s.unsure = role, false
+			case !ok && alone:
+				s.unsure = was
+			}
+		}
+	}
+}
+
+// defines reports whether a statement may change what names stand for.
+func defines(st *grammar.Statement) bool {
+	return st.Effect == grammar.DDL || st.Effect == grammar.Admin && !st.Is("set") && !st.Is("reset")
+}

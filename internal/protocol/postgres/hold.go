@@ -1,0 +1,124 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/gate"
+	wire "gatebook/internal/wire/postgres"
+)
+
+const (
+	// patience is how long a decision may take before the client counts as held.
+	patience = 200 * time.Millisecond
+	// notices come this often to a client that is held: psql prints them at once.
+	notices = 15 * time.Second
+	// maxAhead bounds what is read of a client while it is held.
+	maxAhead = 64 << 10
+)
+
+// errCanceled is a held statement that its client has taken back.
+var errCanceled = errors.New("canceling statement due to user request")
+
+// held asks the gate, and while that takes long tells the client, and watches whether it is still there: for one that has
+// gone nothing runs.
+func (s *session) held(r gate.Request, card func() access.Card) (gate.Permit, error) {
+	ctx, cancel := context.WithCancelCause(s.link.Context())
+	r.Card = func(context.Context) (access.Card, error) { return card(), nil }
+	s.mu.Lock()
+	s.holding = cancel
+	s.mu.Unlock()
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	timer := time.AfterFunc(patience, func() {
+		defer close(done)
+		s.watch(cancel, stop, r.Operation.ID)
+	})
+	p, err := s.h.o.Gate.Admit(ctx, r)
+	s.mu.Lock()
+	s.holding = nil
+	s.mu.Unlock()
+	if !timer.Stop() {
+		close(stop)
+		s.client.SetReadDeadline(time.Unix(1, 0))
+		<-done
+		s.client.SetReadDeadline(time.Time{})
+		if s.ctx.Err() != nil { // somebody else may have set it
+			s.client.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	if err != nil {
+		if errors.Is(context.Cause(ctx), errCanceled) {
+			own := *asRefusal(err, access.CodeApprovalPending)
+			own.Message = errCanceled.Error() + " (" + own.Message + ")"
+			err = &own
+		}
+		cancel(nil)
+		return p, err
+	}
+	// The permit's context ends with ctx: it lasts as long as the permit.
+	context.AfterFunc(p.Context(), func() { cancel(nil) })
+	return p, nil
+}
+
+// stopHolding takes back what is held. It reports false where nothing is.
+func (s *session) stopHolding() bool {
+	s.mu.Lock()
+	cancel := s.holding
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel(errCanceled)
+	}
+	return cancel != nil
+}
+
+// watch tells the client that it is held, until stop, and reads ahead to see whether it leaves.
+func (s *session) watch(gone context.CancelCauseFunc, stop <-chan struct{}, id access.OperationID) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		s.readAhead(gone)
+	}()
+	defer func() { <-read }()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-timer.C:
+			timer.Reset(notices)
+			var b wire.Builder
+			b.Report(wire.NoticeResponse, []wire.Report{{Code: 'S', Text: "NOTICE"}, {Code: 'V', Text: "NOTICE"}, {Code: 'C', Text: "00000"},
+				{Code: 'M', Text: "gatebook: this statement waits for a person's approval (operation " + string(id) + ")"}})
+			if err := s.say(b.Bytes); err != nil {
+				gone(errors.Join(errGone, err))
+			}
+		}
+	}
+}
+
+// readAhead reads until its deadline is set to the past, the client goes, or there is more than is kept.
+func (s *session) readAhead(gone context.CancelCauseFunc) {
+	var b [4096]byte
+	for s.source.err == nil && s.source.ahead.Len() < maxAhead {
+		n, err := s.source.conn.Read(b[:])
+		s.source.ahead.Write(b[:n])
+		var timeout net.Error
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+			return
+		case err != nil:
+			if !errors.Is(err, io.EOF) {
+				err = errors.Join(errGone, err)
+			}
+			s.source.err = err
+			gone(err)
+		}
+	}
+}

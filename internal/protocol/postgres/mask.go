@@ -1,0 +1,253 @@
+package postgres
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"gatebook/internal/access"
+	"gatebook/internal/protocol/postgres/grammar"
+)
+
+// columnMasks are the columns that a decision hides: those that hold secrets by what they are, and those that the policy
+// names, as column, table.column or schema.table.column, with * for any one part.
+type columnMasks struct {
+	secrets  bool
+	patterns []string
+}
+
+func (m columnMasks) key() string {
+	k := strings.Join(m.patterns, "\x00")
+	if m.secrets {
+		k += "\x00secrets"
+	}
+	return k
+}
+
+// secretColumns hold passwords, and connections with passwords in them, in PostgreSQL's own catalogs.
+var secretColumns = []string{"pg_catalog.pg_authid.rolpassword", "pg_catalog.pg_shadow.passwd", "pg_catalog.pg_user_mapping.umoptions",
+	"pg_catalog.pg_user_mappings.umoptions", "pg_catalog.pg_subscription.subconninfo"}
+
+// repeatingColumns hold values of other tables' columns: they are hidden where anything is.
+var repeatingColumns = []string{"pg_catalog.pg_stats.most_common_vals", "pg_catalog.pg_stats.histogram_bounds", "pg_catalog.pg_stats.most_common_elems",
+	"pg_catalog.pg_statistic.stavalues1", "pg_catalog.pg_statistic.stavalues2", "pg_catalog.pg_statistic.stavalues3",
+	"pg_catalog.pg_statistic.stavalues4", "pg_catalog.pg_statistic.stavalues5", "pg_catalog.pg_stats_ext.*", "pg_catalog.pg_stats_ext_exprs.*",
+	"pg_catalog.pg_statistic_ext_data.*"}
+
+// all are the patterns in force.
+func (m columnMasks) all() []string {
+	var out []string
+	if m.secrets {
+		out = append(out, secretColumns...)
+	}
+	if len(m.patterns) > 0 {
+		out = append(append(out, m.patterns...), repeatingColumns...)
+	}
+	return out
+}
+
+// columnMasksOf takes from a decision what is about columns, and whether known values are masked.
+func columnMasksOf(masks []access.Mask) (m columnMasks, known bool) {
+	for _, k := range masks {
+		switch k.Name {
+		case access.MaskSecrets:
+			m.secrets = true
+		case access.MaskKnown:
+			known = true
+		default:
+			m.patterns = append(m.patterns, k.Paths...)
+		}
+	}
+	return m, known
+}
+
+// hides says what is masked in the answer to a permitted statement, or that it cannot be.
+func (s *session) hides(o *operation) *access.Refusal {
+	m, known := columnMasksOf(o.p.Decision().Masks)
+	o.hide.known = known
+	if !m.secrets && len(m.patterns) == 0 {
+		return nil
+	}
+	st := o.statement
+	c, err := s.catalog()
+	if err != nil { // what names stand for is not known
+		o.hide.source = newMaskSource(nil, m)
+	} else {
+		o.hide.source = c.source(m)
+	}
+	o.hide.exposure = o.hide.source.exposure(s, st)
+	e := &o.hide.exposure
+	o.hide.touches = e.Touches
+	o.hide.columns = e.All || slices.ContainsFunc(e.Outputs, func(x grammar.Output) bool { return x.Hidden })
+	if k := st.Copy; k != nil && !k.From && o.hide.columns && (!k.Plain || e.Star) {
+		why := access.Refuse(access.CodeUnmaskable, nil, "in this COPY the columns that are masked cannot be told from others")
+		why.Advice = "Name the columns, and copy in the text format without options; or use SELECT."
+		return why
+	}
+	return nil
+}
+
+// maskSource tells what masks hide of each relation (grammar.Source). It is safe for concurrent use.
+type maskSource struct {
+	c *catalog
+	m columnMasks
+
+	mu    sync.Mutex
+	known map[grammar.Name]grammar.Hidden
+	seen  map[*grammar.Statement]grammar.Exposure
+	depth int
+}
+
+func newMaskSource(c *catalog, m columnMasks) *maskSource {
+	return &maskSource{c: c, m: m, known: map[grammar.Name]grammar.Hidden{}, seen: map[*grammar.Statement]grammar.Exposure{}}
+}
+
+// Suspects implements grammar.Source: what the policy names may be read by any function, and by any relation that is not
+// known. What the gateway hides by itself takes an administrator's rights to read, and is looked for by name alone.
+func (x *maskSource) Suspects() bool { return len(x.m.patterns) > 0 }
+
+// exposure follows what is hidden through a statement, or through those that a name of the session stands for.
+func (x *maskSource) exposure(s *session, st *grammar.Statement) grammar.Exposure {
+	if st.Is("fetch") {
+		return x.union(s.names.cursors[st.Cursor])
+	}
+	if st.Is("execute") {
+		return x.union(s.names.texts[st.Prepared])
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.follow(st)
+}
+
+// union is what any of several statements may show.
+func (x *maskSource) union(list []*grammar.Statement) grammar.Exposure {
+	if (len(list) != 1 || list[0] == nil) && !x.Suspects() {
+		return grammar.Exposure{}
+	}
+	if len(list) != 1 || list[0] == nil {
+		return grammar.Exposure{All: true, Touches: true}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.follow(list[0])
+}
+
+func (x *maskSource) follow(st *grammar.Statement) grammar.Exposure {
+	e, ok := x.seen[st]
+	if !ok {
+		e = st.Exposes(x)
+		if len(x.seen) >= maxWide {
+			clear(x.seen)
+		}
+		x.seen[st] = e
+	}
+	return e
+}
+
+// Relation implements grammar.Source; x.mu is held.
+func (x *maskSource) Relation(n grammar.Name) grammar.Hidden {
+	if h, ok := x.known[n]; ok {
+		return h
+	}
+	if x.depth++; x.depth > maxViews {
+		x.depth--
+		return grammar.Hidden{Opaque: true}
+	}
+	defer func() { x.depth-- }()
+	if x.c == nil {
+		return grammar.Hidden{Opaque: x.Suspects() || strings.Contains(secretRelations, "'"+n.Relation+"'")}
+	}
+	list := x.c.find(n)
+	if len(list) == 0 {
+		system := !x.Suspects() || n.Schema == "pg_catalog" || n.Schema == "information_schema" || n.Schema == "" && strings.HasPrefix(n.Relation, "pg_")
+		return grammar.Hidden{Opaque: !system} // one that is not there, or not yet
+	}
+	var out grammar.Hidden
+	for i, r := range list {
+		h := x.of(r)
+		out.Opaque = out.Opaque || h.Opaque
+		if i == 0 {
+			out.All = h.All
+		} else if !slices.Equal(out.All, h.All) {
+			out.All = nil
+		}
+		for c := range h.Masked {
+			if out.Masked == nil {
+				out.Masked = map[string]bool{}
+			}
+			out.Masked[c] = true
+		}
+	}
+	x.known[n] = out
+	return out
+}
+
+// of is what is hidden of one relation: by its name, by that of one which it shares rows with, and for a view by what its query reads.
+func (x *maskSource) of(r *relation) grammar.Hidden {
+	h := grammar.Hidden{Masked: map[string]bool{}}
+	for _, c := range r.columns {
+		if c != "" {
+			h.All = append(h.All, c)
+		}
+	}
+	for _, k := range kinOf(r) {
+		for _, c := range k.columns {
+			if c != "" && x.names(k, c) {
+				h.Masked[c] = true
+			}
+		}
+	}
+	if r.view == "" {
+		return h
+	}
+	if strings.HasPrefix(r.schema, "pg_") {
+		return h // the system's own, which are in the lists above
+	}
+	statements, err := x.c.grammar.Read(r.view)
+	if err != nil || len(statements) != 1 {
+		h.Opaque = true
+		return h
+	}
+	e := x.follow(statements[0])
+	for i, c := range h.All {
+		if e.Shows(i, len(h.All), c) {
+			h.Masked[c] = true
+		}
+	}
+	return h
+}
+
+// names reports whether a pattern names the column.
+func (x *maskSource) names(r *relation, column string) bool {
+	for _, p := range x.m.all() {
+		parts := strings.Split(p, ".")
+		have := []string{r.schema, r.name, column}
+		if len(parts) > len(have) {
+			continue
+		}
+		have = have[len(have)-len(parts):]
+		fits := true
+		for i := range parts {
+			fits = fits && (parts[i] == "*" || parts[i] == have[i])
+		}
+		if fits {
+			return true
+		}
+	}
+	return false
+}
+
+// column reports whether the column that the server names by numbers is hidden.
+func (x *maskSource) column(table uint32, column int) bool {
+	if x == nil || x.c == nil || table == 0 {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r := x.c.byNumber[table]
+	if r == nil || column < 1 || column > len(r.columns) {
+		return false
+	}
+	h := x.Relation(grammar.Name{Schema: r.schema, Relation: r.name})
+	return h.Opaque || h.Masked[r.columns[column-1]]
+}
