@@ -226,7 +226,8 @@ func (s *Server) route(r *http.Request) (protocol.Handler, error) {
 	}
 	rest, ok := strings.CutPrefix(raw, targets)
 	if !ok {
-		return nil, fmt.Errorf("nothing is served at %q; targets are below %sNAME", r.URL.Path, targets)
+		return nil, fmt.Errorf("nothing is served at %q; targets are below %sNAME, which kubectl proxy keeps with --append-server-path alone, "+
+			"or at the root of a host name of their own", r.URL.Path, targets)
 	}
 	name, path, _ := strings.Cut(rest, "/")
 	h, ok := s.o.Targets[name]
