@@ -2,6 +2,7 @@ package attack
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,6 +85,7 @@ func TestK28InputIsRecorded(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
 	token := g.Agent(ns, "claude", "box")
 	auditor := g.Person("grace", "auditors")
+	var sent []string
 	for _, websockets := range []string{"true", "false"} {
 		kubectl := func(stdin string, args ...string) lab.Result {
 			t.Helper()
@@ -106,6 +108,7 @@ func TestK28InputIsRecorded(t *testing.T) {
 		if b, err := os.ReadFile(file + ".back"); err != nil || string(b) != "copied up: "+in {
 			t.Errorf("the copy came back as %d bytes, %v", len(b), err)
 		}
+		sent = append(sent, in, "copied up: "+in)
 		streams := map[string]int{}
 		for _, r := range own(book(t, g, "system:serviceaccount:"+ns+":claude")) {
 			if r.Operation.Kubernetes.Subresource != "exec" {
@@ -118,6 +121,25 @@ func TestK28InputIsRecorded(t *testing.T) {
 		}
 		if len(streams) < 3 {
 			t.Errorf("WebSockets %s: found only in the recordings of %v", websockets, streams)
+		}
+	}
+	exact(t, g, "system:serviceaccount:"+ns+":claude", sent...)
+}
+
+// exact asserts that each text went in and came out of some exec byte for byte, by what its streams hold: a file that is
+// copied is in a tar. The gateway is stopped.
+func exact(t *testing.T, g *lab.Gateway, principal string, texts ...string) {
+	t.Helper()
+	session := string(own(book(t, g, principal))[0].Operation.Session)
+	g.Stop() // seals
+	streams := streamsOf(t, must(t, g.CLI("", "export", session, "--archive", g.Data("archive"), "--key", g.Data("auditor.key"))).Stdout)
+	for _, text := range texts {
+		for _, direction := range []string{"from-client", "to-client"} {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(streams)), func(name string) bool {
+				return strings.HasSuffix(name, " "+direction) && bytes.Contains(streams[name], []byte(text))
+			}) {
+				t.Errorf("no stream %s holds, byte for byte, %.40q", direction, text)
+			}
 		}
 	}
 }

@@ -119,6 +119,25 @@ func TestK06ConnectionNominatesOwnHeaders(t *testing.T) {
 	}
 }
 
+// K6: what Connection does nominate is about that connection, and goes no further.
+func TestK06NominatedHeadersStay(t *testing.T) {
+	fake := lab.StartUpstream(t, false, answerEmpty)
+	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}, Targets: fake.Target("fake", "")})
+	token := g.Person("actor-nominate")
+	for _, connection := range []string{"X-Own", "x-own", "keep-alive, X-Own", ",X-OWN ,"} {
+		n := len(fake.Seen())
+		a := over(t, g, h1).do(request{path: "/k/fake/api/v1/pods", token: token, header: []string{"X-Other: goes-on", "X-Own: canary", "Connection: " + connection}})
+		seen := fake.Seen()[n:]
+		if a.code != 200 || len(seen) != 1 {
+			t.Errorf("%q: answered %d, %d requests upstream: %s", connection, a.code, len(seen), a.body)
+			continue
+		}
+		if strings.Contains(seen[0].Dump, "canary") || !strings.Contains(seen[0].Dump, "goes-on") {
+			t.Errorf("%q: the upstream got\n%s", connection, seen[0].Dump)
+		}
+	}
+}
+
 // K6, at the real API server: it sees the agent, and not the gateway's own administrator.
 func TestK06AtTheCluster(t *testing.T) {
 	ns := namespace(t)
@@ -192,6 +211,7 @@ func TestK24MethodOverride(t *testing.T) {
 		}
 	}
 	must(t, admin(t, "", "-n", ns, "get", "configmap", "keep"))
+	overridesStay(t)
 	for _, r := range own(book(t, g, "system:serviceaccount:"+ns+":claude")) {
 		want := "delete"
 		if r.Refused == nil {
@@ -199,6 +219,26 @@ func TestK24MethodOverride(t *testing.T) {
 		}
 		if r.Operation.Verb != want {
 			t.Errorf("recorded as %s, refused %+v", r.Operation.Verb, r.Refused)
+		}
+	}
+}
+
+// overridesStay asserts that no override goes on: what is behind a proxy path, or an aggregated API, may heed one.
+func overridesStay(t *testing.T) {
+	t.Helper()
+	fake := lab.StartUpstream(t, false, answerEmpty)
+	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}, Targets: fake.Target("fake", "")})
+	token := g.Person("actor-override")
+	for _, proto := range []string{h1, h2} {
+		for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Http_Method_Override", "X-Original-Method"} {
+			n := len(fake.Seen())
+			a := over(t, g, proto).do(request{path: "/k/fake/api/v1/namespaces/a/services/b/proxy/", token: token, header: []string{name + ": DELETE"}})
+			seen := fake.Seen()[n:]
+			if a.code != 200 || len(seen) != 1 {
+				t.Errorf("%s by %s: answered %d, %d requests upstream: %s", name, proto, a.code, len(seen), a.body)
+			} else if strings.Contains(seen[0].Dump, "DELETE") {
+				t.Errorf("%s by %s reached the upstream:\n%s", name, proto, seen[0].Dump)
+			}
 		}
 	}
 }

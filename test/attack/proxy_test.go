@@ -156,4 +156,9 @@ func TestK11LegacyWatchIsMasked(t *testing.T) {
 			t.Errorf("%s: answered %d %s", p, a.code, a.body)
 		}
 	}
+	for _, r := range own(book(t, g, "system:serviceaccount:"+ns+":claude")) {
+		if r.Operation.Verb != "watch" {
+			t.Errorf("%s: recorded as %s", r.Operation.Command, r.Operation.Verb)
+		}
+	}
 }

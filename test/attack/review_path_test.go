@@ -57,6 +57,31 @@ metadata: {name: token, namespace: %s, annotations: {kubernetes.io/service-accou
 	}
 }
 
+// M: a dry run stores nothing, and so makes nothing known either, although it is allowed and answered; nor does what the
+// API server refuses.
+func TestM41WordsOfADryRun(t *testing.T) {
+	ns := namespace(t)
+	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
+	agent := g.Agent(ns, "claude", "")
+	weapon := func(name string) string {
+		return fmt.Sprintf("{apiVersion: v1, kind: Secret, metadata: {name: %s, namespace: %s}, stringData: {x: kube-public, y: kube-node-lease}}", name, ns)
+	}
+	must(t, admin(t, "", "-n", ns, "create", "secret", "generic", "there"))
+	must(t, g.Kubectl(agent, weapon("weapon"), "create", "--dry-run=server", "-o", "yaml", "-f", "-"))
+	must(t, g.Kubectl(agent, weapon("there"), "apply", "--dry-run=server", "-o", "yaml", "-f", "-"))
+	must(t, g.Kubectl(agent, weapon("there"), "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-o", "yaml", "-f", "-"))
+	must(t, g.Kubectl(agent, weapon("there"), "replace", "--dry-run=server", "-o", "yaml", "-f", "-"))
+	if r := g.Kubectl(agent, weapon("-no-name-"), "create", "-f", "-"); r.Code == 0 {
+		t.Fatalf("the API server took it: %s", r.Out())
+	}
+	r := must(t, g.Kubectl(agent, "", "get", "namespaces", "-o", "json"))
+	for _, word := range []string{`"kube-public"`, `"kube-node-lease"`} {
+		if !strings.Contains(r.Stdout, word) {
+			t.Errorf("%s is masked", word)
+		}
+	}
+}
+
 // M41, M43: a log cut by limitBytes within a secret shows none of it.
 func TestM43LimitBytes(t *testing.T) {
 	ns := namespace(t)

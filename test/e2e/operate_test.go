@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"gatebook/internal/api/client"
 	"gatebook/test/lab"
 )
 
@@ -147,5 +148,9 @@ func TestUnreachableCluster(t *testing.T) {
 	r, err := cluster.Kubectl(t.Context(), kc, "", "get", "--raw", "/api/v1/namespaces")
 	if err != nil || r.Code == 0 || !strings.Contains(r.Stderr, `target "gone" cannot be reached`) {
 		t.Errorf("%v %d %s", err, r.Code, r.Out())
+	}
+	rec := found(t, g.API(g.Person("grace", "auditors")), client.Query{Principal: "ada", Text: "namespaces"}, 1)[0]
+	if rec.Outcome.Code != http.StatusBadGateway || !strings.Contains(rec.Outcome.Message, "cannot be reached") {
+		t.Errorf("recorded as %+v", rec.Outcome)
 	}
 }

@@ -157,6 +157,10 @@ func (u user) browse(ca, address string, code func() string) {
 		u.t.Fatal(err)
 	}
 	to.Path, to.RawQuery = html.UnescapeString(action[1]), ""
+	resp, err = browser.PostForm(to.String(), url.Values{"id": {id[1]}, "secret": {"WRONG-CODE"}})
+	if page := u.body(resp, err); strings.Contains(page, "You are logged in") {
+		u.t.Fatal("any code will do")
+	}
 	resp, err = browser.PostForm(to.String(), url.Values{"id": {id[1]}, "secret": {code()}})
 	if page := u.body(resp, err); !strings.Contains(page, "You are logged in") {
 		u.t.Fatalf("the login failed:\n%s", page)
