@@ -94,3 +94,36 @@ func TestPrune(t *testing.T) {
 		t.Errorf("%d rows are left (%v), want %d", rest, err, want)
 	}
 }
+
+// BenchmarkPrune removes old operations step by step, as the janitor does, from an index of 20,000.
+func BenchmarkPrune(b *testing.B) {
+	s := fresh(b)
+	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	p := access.Principal{Issuer: "i", Subject: "s", Name: "agent"}
+	n := 0
+	fill := func() {
+		for range 20 {
+			var entries []access.IndexEntry
+			for range 1000 {
+				n++
+				entries = append(entries, access.IndexEntry{Record: &access.Record{Outcome: &access.Outcome{Code: 200}, Operation: access.Operation{
+					ID: access.OperationID(access.NewID(at)), Session: "s", Time: at.Add(time.Duration(n)), Principal: p, Target: access.Target{Name: "t"},
+					Command: fmt.Sprint("kubectl get pod web-", n), Kubernetes: &access.Kubernetes{Verb: "get", Resource: "pods", Namespace: "web", Name: fmt.Sprint("web-", n)}}}})
+			}
+			if err := s.PutBatch(entries); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for b.Loop() {
+		done, err := s.Prune(b.Context(), Operations, at.Add(time.Hour), 200)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if done == 0 {
+			b.StopTimer()
+			fill()
+			b.StartTimer()
+		}
+	}
+}
