@@ -221,6 +221,40 @@ func TestK21PatchInSteps(t *testing.T) {
 	}
 }
 
+// K21: an apply to what is there already is judged by what comes of it: what is harmless passes, what it adds asks, and
+// so does what another field manager keeps in it.
+func TestK21Apply(t *testing.T) {
+	ns := namespace(t)
+	g := cluster.StartGateway(t, binary, lab.Options{Config: quick, Policy: lenient(t)})
+	token := g.Agent(ns, "claude", "")
+	k := kinds[2]
+	base := strings.Replace(k.plural, "NS", ns, 1)
+	risky := podSpec("", `,"hostPID":true`)
+	must(t, admin(t, workload(k, "plain", podSpec("", "")), "-n", ns, "apply", "--server-side", "--field-manager=other", "-f", "-"))
+	must(t, admin(t, workload(k, "risky", risky), "-n", ns, "apply", "--server-side", "--field-manager=other", "-f", "-"))
+	labelled := func(name string) string {
+		return `{"apiVersion":"` + k.version + `","kind":"` + k.kind + `","metadata":{"name":"` + name + `","labels":{"a":"b"}}}`
+	}
+	for _, c := range []struct {
+		what, name, query, body string
+		rule                    string // empty: it passes
+	}{
+		{"a label", "plain", "fieldManager=x", labelled("plain"), ""},
+		{"what is there", "plain", "fieldManager=x&force=true", workload(k, "plain", podSpec("", "")), ""},
+		{"the node's processes", "plain", "fieldManager=x&force=true", workload(k, "plain", risky), "privileged-workload"},
+		{"the node's processes, as its manager", "plain", "fieldManager=other", workload(k, "plain", risky), "privileged-workload"},
+		{"a label on what sees them", "risky", "fieldManager=x", labelled("risky"), "privileged-workload"},
+		{"without what it had", "risky", "fieldManager=other", workload(k, "risky", podSpec("", "")), ""},
+	} {
+		q := write("PATCH", base+"/"+c.name+"?"+c.query, applyType, c.body)
+		q.token = token
+		a := over(t, g, h1).do(q)
+		if c.rule == "" && a.code != 200 || c.rule != "" && (a.code != 403 || !strings.Contains(string(a.body), c.rule)) {
+			t.Errorf("%s: answered %d %.400s", c.what, a.code, a.body)
+		}
+	}
+}
+
 // K21: a namespace's labels switch pod security off.
 func TestK21NamespaceLabels(t *testing.T) {
 	ns := namespace(t)

@@ -66,7 +66,7 @@ func creates() []try {
 		{args: "apply -f DIR/more.yaml", wants: `more created`, does: "as directly", byDefault: "held: change"},
 		{args: "apply --dry-run=server -f DIR/web.yaml", wants: `configured \(server dry run\)`, does: "as directly", byDefault: "held: change"},
 		{args: "apply -f DIR/web.yaml", wants: `web configured`, does: "as directly", byDefault: "held: change"},
-		{args: "apply --server-side --force-conflicts -f DIR/web.yaml", wants: `serverside-applied`, does: "as directly; what it makes of an existing object is unknown to policy", byDefault: "held: privileged-workload"},
+		{args: "apply --server-side --force-conflicts -f DIR/web.yaml", wants: `serverside-applied`, does: "as directly", byDefault: "held: change"},
 		{args: "apply -k DIR", name: "apply -k .", wants: `made created`, does: "as directly", byDefault: "held: change"},
 		{args: "create configmap here -n NS --from-file=DIR/file.txt", wants: `created`, does: "as directly", byDefault: "held: change"},
 		{args: "create secret generic new -n NS --from-literal=token=abcdefghijkl", wants: `created`, does: "the book holds a placeholder", byDefault: "held: modify-secret"},

@@ -14,7 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 
+	"k8s.io/client-go/applyconfigurations"
 	kjson "sigs.k8s.io/json"
+
+	"gatebook/internal/access"
 )
 
 func testScheme(t testing.TB) *runtime.Scheme {
@@ -130,7 +133,7 @@ func FuzzDecodeNeverPanics(f *testing.F) {
 }
 
 func TestPatched(t *testing.T) {
-	h := &Handler{scheme: testScheme(t)}
+	h := &Handler{scheme: testScheme(t), types: applyconfigurations.NewTypeConverter(testScheme(t))}
 	pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"a","image":"x"},{"name":"b","image":"y"}]}}`
 	for _, c := range []struct{ kind, patch, stored, want string }{
 		{"merge", `{"spec":{"containers":[{"name":"a"}]}}`, pod, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"a"}]}}`},
@@ -140,7 +143,7 @@ func TestPatched(t *testing.T) {
 		{"json", `[{"op":"remove","path":"/nowhere"}]`, pod, ""},
 		{"json", `[` + strings.Repeat(`{"op":"copy","from":"/spec","path":"/spec/x"},`, 5) + `{"op":"test","path":"/kind","value":"Pod"}]`, pod, ""},
 		{"strategic", `{}`, `{"apiVersion":"example.com/v1","kind":"Custom"}`, ""},
-		{"apply", pod, pod, ""},
+		{"apply", pod, `{"apiVersion":"example.com/v1","kind":"Custom"}`, ""},
 		{"apply", pod, "", pod},
 		{"merge", `{}`, "", ""},
 	} {
@@ -148,7 +151,7 @@ func TestPatched(t *testing.T) {
 		if c.stored != "" {
 			stored = []byte(c.stored)
 		}
-		got, err := h.patched(c.kind, []byte(c.patch), stored)
+		got, err := h.patched(&access.Kubernetes{PatchType: c.kind, FieldManager: "m"}, []byte(c.patch), stored)
 		if (err == nil) != (c.want != "") {
 			t.Errorf("%s %s: error %v", c.kind, c.patch, err)
 			continue

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+
+	"gatebook/internal/access"
 )
 
 // Bounds of a JSON patch that is computed here. The API server allows as many operations; each copy can double the
@@ -19,16 +21,16 @@ const (
 
 // patched gives what a patch would make of the stored object, with the libraries that the API server itself uses;
 // defaults and admission come after it there. stored is nil where there is nothing.
-func (h *Handler) patched(patchType string, patch, stored []byte) ([]byte, error) {
+func (h *Handler) patched(k *access.Kubernetes, patch, stored []byte) ([]byte, error) {
 	if stored == nil {
-		if patchType == "apply" {
+		if k.PatchType == "apply" {
 			return patch, nil
 		}
 		return nil, errors.New("there is nothing stored to patch")
 	}
 	var out []byte
 	var err error
-	switch patchType {
+	switch k.PatchType {
 	case "json":
 		out, err = applyJSONPatch(patch, stored)
 	case "merge":
@@ -36,9 +38,12 @@ func (h *Handler) patched(patchType string, patch, stored []byte) ([]byte, error
 	case "strategic":
 		out, err = h.applyStrategic(patch, stored)
 	case "apply":
-		return nil, errors.New("what an apply makes of an existing object depends on what other field managers own")
+		if k.Subresource != "" {
+			return nil, errors.New("what an apply makes of a part of an object depends on which fields the part may touch")
+		}
+		out, err = h.applied(k.FieldManager, patch, stored)
 	default:
-		return nil, fmt.Errorf("patch type %q is not known", patchType)
+		return nil, fmt.Errorf("patch type %q is not known", k.PatchType)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("computing what the patch makes of the stored object: %w", err)

@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"gatebook/internal/access"
@@ -78,6 +80,8 @@ type Handler struct {
 	shapes shapes
 	// scheme knows the built-in kinds: for Protobuf, and for strategic merge patches.
 	scheme *runtime.Scheme
+	// types are their schemas: for server-side apply.
+	types managedfields.TypeConverter
 	// learned are the Secrets that were read for what pods give.
 	learned   learned
 	blocks    blocks
@@ -129,7 +133,7 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{o: o, shapes: s, scheme: scheme}, nil
+	return &Handler{o: o, shapes: s, scheme: scheme, types: applyconfigurations.NewTypeConverter(scheme)}, nil
 }
 
 // newScheme lists the built-in kinds, and those of package meta.

@@ -70,7 +70,7 @@ func (x *exchange) givePatched(stored []byte) error {
 	if err != nil {
 		return err
 	}
-	result, err := x.h.patched(x.k.PatchType, patch, stored)
+	result, err := x.h.patched(&x.k.Kubernetes, patch, stored)
 	if err != nil {
 		return err
 	}
