@@ -126,30 +126,11 @@ func (c *Client) Send(channel byte, p []byte) error {
 }
 
 // Tunnel takes over c as a stream of bytes.
-func (c *Client) Tunnel() io.ReadWriteCloser { return &clientTunnel{Client: c} }
+func (c *Client) Tunnel() io.ReadWriteCloser { return &clientTunnel{c, messages{next: c.next}} }
 
 type clientTunnel struct {
 	*Client
-	r io.Reader
-}
-
-func (t *clientTunnel) Read(p []byte) (int, error) {
-	for {
-		if t.r == nil {
-			r, err := t.next()
-			if err != nil {
-				return 0, err
-			}
-			t.r = r
-		}
-		n, err := t.r.Read(p)
-		if errors.Is(err, io.EOF) {
-			t.r, err = nil, nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
+	messages
 }
 
 func (t *clientTunnel) Write(p []byte) (int, error) {

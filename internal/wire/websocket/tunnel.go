@@ -5,33 +5,39 @@ import (
 	"io"
 )
 
-// tunnel is a stream of bytes in binary messages, whose bounds mean nothing.
-type tunnel struct {
-	*Server
-	r io.Reader // the message under way
+// messages is a stream of bytes out of messages, whose bounds mean nothing.
+type messages struct {
+	next func() (io.Reader, error)
+	r    io.Reader // the message under way
 }
 
-// Tunnel takes over s as a stream of bytes.
-func Tunnel(s *Server) io.ReadWriteCloser { return &tunnel{Server: s} }
-
-func (t *tunnel) Read(p []byte) (int, error) {
+func (m *messages) Read(p []byte) (int, error) {
 	for {
-		if t.r == nil {
-			r, err := t.Next()
+		if m.r == nil {
+			r, err := m.next()
 			if err != nil {
 				return 0, err
 			}
-			t.r = r
+			m.r = r
 		}
-		n, err := t.r.Read(p)
+		n, err := m.r.Read(p)
 		if errors.Is(err, io.EOF) {
-			t.r, err = nil, nil
+			m.r, err = nil, nil
 		}
 		if n > 0 || err != nil {
 			return n, err
 		}
 	}
 }
+
+// tunnel is a stream of bytes in binary messages, both ways.
+type tunnel struct {
+	*Server
+	messages
+}
+
+// Tunnel takes over s as a stream of bytes.
+func Tunnel(s *Server) io.ReadWriteCloser { return &tunnel{s, messages{next: s.Next}} }
 
 func (t *tunnel) Write(p []byte) (int, error) {
 	for n := 0; ; {
