@@ -345,7 +345,7 @@ func (g *gateway) own() http.Handler {
 			return g.revocations.Register(p, "", cancel)
 		},
 		May: g.may, Index: g.store, Desk: g.desk, Note: g.recorder.Note,
-		Revoke: g.revoke, Restore: g.restore, Explain: func(r *access.Record) any { return g.policy.current().ExplainRecorded(r) }, Log: g.log,
+		Revoke: g.revoke, Restore: g.restore, Forget: g.forget, Digest: g.masks.Digest, Explain: func(r *access.Record) any { return g.policy.current().ExplainRecorded(r) }, Log: g.log,
 		Book: api.Book{Archive: g.archive, Ledger: os.DirFS(g.folder("ledger")), Frames: g.recorder.Frames},
 	}
 	for _, t := range g.cfg.Targets {
@@ -369,6 +369,16 @@ func (g *gateway) revoke(ctx context.Context, r access.Revocation) error {
 }
 
 // restore forgets a revocation, and then takes it out of force.
+// forget makes a value known no longer, also after a restart.
+func (g *gateway) forget(ctx context.Context, value []byte) (int, error) {
+	n := g.masks.Forget(value)
+	blob, err := g.masks.Export()
+	if err != nil {
+		return n, err
+	}
+	return n, g.store.PutKnownValues(context.WithoutCancel(ctx), blob)
+}
+
 func (g *gateway) restore(ctx context.Context, id string) error {
 	if _, err := g.store.DeleteRevocation(ctx, id); err != nil {
 		return err

@@ -7,7 +7,7 @@ func verbs() []func(*cobra.Command) {
 	return []func(*cobra.Command){
 		addServe, addUp, addConfig,
 		addLogin, addToken, addKubeconfig, addWhoAmI,
-		addApprovals, addApprove, addDeny, addRevoke,
+		addApprovals, addApprove, addDeny, addRevoke, addForget,
 		addSessions, addSearch, addShow, addTail, addReplay, addExport, addVerify, addCheckpoint,
 		addPolicy, addIndex,
 	}

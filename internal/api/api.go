@@ -67,6 +67,10 @@ type Options struct {
 	Revoke func(ctx context.Context, r access.Revocation) error
 	// Restore forgets a revocation, and takes it out of force.
 	Restore func(ctx context.Context, id string) error
+	// Forget makes a value that was taken for a secret known no longer, and gives how many patterns of it were known.
+	Forget func(ctx context.Context, value []byte) (int, error)
+	// Digest is the masker's keyed digest of a value, for the record.
+	Digest func(value []byte) string
 	// Explain says why policy decides what is recorded as it does.
 	Explain func(r *access.Record) any
 	Book    Book
@@ -117,6 +121,7 @@ func (a *API) routes() map[string]handler {
 		"GET revocations":             {a.revocations, []Role{Admin, Auditor, Restorer}},
 		"POST revocations":            {a.revoke, []Role{Admin}},
 		"POST revocations/{id}/undo":  {a.undo, []Role{Restorer}},
+		"POST forgotten":              {a.forget, []Role{Admin}},
 		"GET archive":                 {a.archiveList, []Role{Auditor}},
 		"GET archive/{name...}":       {a.archiveFile, []Role{Auditor}},
 		"GET ledger/{name...}":        {a.ledgerFile, []Role{Auditor}},

@@ -29,6 +29,7 @@ var who = map[string][]string{
 	"GET revocations":             {"admin", "auditor", "restorer"},
 	"POST revocations":            {"admin"},
 	"POST revocations/{id}/undo":  {"restorer"},
+	"POST forgotten":              {"admin"},
 	"GET archive":                 {"auditor"},
 	"GET archive/{name...}":       {"auditor"},
 	"GET ledger/{name...}":        {"auditor"},
@@ -58,6 +59,8 @@ func (w *world) path(route string, op access.Operation, id access.ApprovalID) (m
 		path = "ledger/checkpoint"
 	case strings.HasPrefix(path, "revocations/"):
 		path, body = strings.Replace(path, "{id}", w.revocation(people["other"].Key()), 1), `{"reason":"a mistake"}`
+	case path == "forgotten":
+		body = `{"value":"kept-in-the-dark","reason":"a mistake"}`
 	case path == "revocations":
 		body = `{"subject":"cluster|x","reason":"gone"}`
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -64,7 +65,9 @@ type world struct {
 	revoked []access.Revocation
 	// restored are revocations that were taken back.
 	restored []string
-	live     map[string]func(error) // by principal
+	// forgotten are values that were forgotten.
+	forgotten []string
+	live      map[string]func(error) // by principal
 }
 
 func open(t *testing.T) *world {
@@ -96,6 +99,7 @@ func open(t *testing.T) *world {
 		Authenticate: w.authenticate, Session: func(access.Principal) access.SessionID { return session }, Register: w.register, May: w.may,
 		Targets: []client.Target{{Name: "prod", Protocol: "kubernetes", URL: "https://g/k/prod"}},
 		Index:   w.store, Desk: w.desk, Note: w.note, Revoke: w.revoke, Restore: w.restore,
+		Forget: w.forget, Digest: func(v []byte) string { return fmt.Sprint("digest of ", len(v)) },
 		Explain: func(*access.Record) any { return "since" },
 		Book:    Book{Archive: a, Ledger: fstest.MapFS{"checkpoint": {Data: []byte("signed")}}, Frames: w.writeFrames},
 	})
@@ -140,6 +144,13 @@ func (w *world) revoke(_ context.Context, r access.Revocation) error {
 	defer w.mu.Unlock()
 	w.revoked = append(w.revoked, r)
 	return nil
+}
+
+func (w *world) forget(_ context.Context, value []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forgotten = append(w.forgotten, string(value))
+	return 3, nil
 }
 
 func (w *world) restore(ctx context.Context, id string) error {

@@ -68,9 +68,11 @@ type Engine struct {
 	refused atomic.Int64
 	full    atomic.Bool // there is no room for more patterns
 	words   vocabulary
-	writers sync.Pool // *parser
-	streams sync.Pool // *stream
-	parts   sync.Pool // *learner
+	// forgotten are digests of patterns that are not learned again. It is replaced, by who holds mu, and never changed.
+	forgotten atomic.Pointer[map[digest]bool]
+	writers   sync.Pool // *parser
+	streams   sync.Pool // *stream
+	parts     sync.Pool // *learner
 }
 
 // New makes an Engine that knows nothing yet.
@@ -81,6 +83,7 @@ func New(o Options) (*Engine, error) {
 	k := newKeys(o.Key)
 	e := &Engine{o: o, keys: k, seen: newSeen(k), words: newVocabulary(o.Vocabulary)}
 	e.index.Store(newIndex(e.keys, firstCapacity))
+	e.forgotten.Store(&map[digest]bool{})
 	return e, nil
 }
 

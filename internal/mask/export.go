@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // exportVersion begins what Export gives, and is authenticated with it.
@@ -21,7 +23,7 @@ func (e *Engine) sealer() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// Export gives all that is known, for Import after a restart: keyed hashes, sealed under the engine's key.
+// Export gives all that is known, and what is forgotten, for Import after a restart: keyed hashes, sealed under the engine's key.
 func (e *Engine) Export() ([]byte, error) {
 	aead, err := e.sealer()
 	if err != nil {
@@ -30,8 +32,12 @@ func (e *Engine) Export() ([]byte, error) {
 	e.mu.Lock()
 	x := e.index.Load()
 	records := x.records[:x.count]
+	forgotten := slices.Collect(maps.Keys(*e.forgotten.Load()))
 	e.mu.Unlock()
 	var body bytes.Buffer
+	if err := errors.Join(binary.Write(&body, binary.LittleEndian, uint32(len(forgotten))), binary.Write(&body, binary.LittleEndian, forgotten)); err != nil {
+		return nil, fmt.Errorf("exporting what is forgotten: %w", err)
+	}
 	if err := binary.Write(&body, binary.LittleEndian, records); err != nil {
 		return nil, fmt.Errorf("exporting known values: %w", err)
 	}
@@ -56,15 +62,24 @@ func (e *Engine) Import(sealed []byte) error {
 	}
 	n := aead.NonceSize()
 	body, err = aead.Open(nil, body[:n], body[n:], []byte(exportVersion))
-	if err != nil || len(body)%binary.Size(record{}) != 0 {
+	if err != nil || len(body) < 4 {
 		return fmt.Errorf("importing known values: %w", errNotExported)
 	}
-	records := make([]record, len(body)/binary.Size(record{}))
-	if err := binary.Read(bytes.NewReader(body), binary.LittleEndian, records); err != nil {
+	gone := int(binary.LittleEndian.Uint32(body))
+	body = body[4:]
+	size := binary.Size(record{})
+	if gone > len(body)/len(digest{}) || (len(body)-gone*len(digest{}))%size != 0 {
+		return fmt.Errorf("importing known values: %w", errNotExported)
+	}
+	forgotten := make([]digest, gone)
+	records := make([]record, (len(body)-gone*len(digest{}))/size)
+	r := bytes.NewReader(body)
+	if err := errors.Join(binary.Read(r, binary.LittleEndian, forgotten), binary.Read(r, binary.LittleEndian, records)); err != nil {
 		return fmt.Errorf("importing known values: %w", err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.forget(forgotten)
 	for i := range records {
 		e.add(&records[i])
 	}

@@ -35,8 +35,10 @@ func (e *Engine) Learn(value []byte) {
 
 // learner cuts values into patterns. It has room for what it needs and is used again.
 type learner struct {
-	e   *Engine
-	buf [keyBytes + maxPattern]byte
+	e *Engine
+	// collect takes the digests of patterns that would be learned, which then are not.
+	collect map[digest]bool
+	buf     [keyBytes + maxPattern]byte
 }
 
 func (e *Engine) learner() *learner {
@@ -130,7 +132,14 @@ func (l *learner) pattern(v []byte, more bool) {
 		return
 	}
 	mac := e.keys.digestOf(append(l.buf[:keyBytes], v...))
+	if l.collect != nil {
+		l.collect[mac] = true
+		return
+	}
 	if e.index.Load().byMAC(&mac) != nil {
+		return
+	}
+	if (*e.forgotten.Load())[mac] {
 		return
 	}
 	if e.full.Load() {
@@ -162,6 +171,9 @@ func filler(b []byte) bool {
 func (e *Engine) add(r *record) {
 	x := e.index.Load()
 	if x.byMAC(&r.MAC) != nil {
+		return
+	}
+	if (*e.forgotten.Load())[r.MAC] { // since it was made
 		return
 	}
 	if x.count >= e.o.MaxValues {

@@ -164,6 +164,11 @@ func (c *Client) End(ctx context.Context, id access.ApprovalID, reason string) (
 	return call[access.Approval](ctx, c, "POST", "approvals/"+url.PathEscape(string(id))+"/end", nil, Ending{Reason: reason})
 }
 
+// Forget makes a value known no longer.
+func (c *Client) Forget(ctx context.Context, value, reason string) (Forgotten, error) {
+	return call[Forgotten](ctx, c, "POST", "forgotten", nil, Forget{Value: value, Reason: reason})
+}
+
 // Restore takes a revocation back.
 func (c *Client) Restore(ctx context.Context, id, reason string) (access.Restoration, error) {
 	return call[access.Restoration](ctx, c, "POST", "revocations/"+url.PathEscape(id)+"/undo", nil, Ending{Reason: reason})

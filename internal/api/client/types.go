@@ -102,6 +102,22 @@ type Ending struct {
 	Reason string `json:"reason"`
 }
 
+// Forget asks that a value which was taken for a secret is shown again where no structure says that it is one.
+type Forget struct {
+	Value  string `json:"value"`
+	Reason string `json:"reason"`
+}
+
+// Forgotten says what was forgotten, by its keyed digest, and by whom.
+type Forgotten struct {
+	Digest string    `json:"digest"`
+	Reason string    `json:"reason"`
+	By     string    `json:"by"` // a Principal.Key
+	Time   time.Time `json:"time"`
+	// Patterns is how many were known until then.
+	Patterns int `json:"patterns"`
+}
+
 // Error is a refusal of the API.
 type Error struct {
 	Status  int         `json:"-"`
