@@ -101,7 +101,7 @@ func (b *Book) Verify() (*Verification, error) {
 
 func (v *verifier) all() error {
 	whole, err := v.ledger()
-	if err != nil || !whole {
+	if v.stopped = !whole; err != nil || v.stopped {
 		return err
 	}
 	if err := eachEntry(v.b.Ledger, v.out.Ledger.Size, v.entry); err != nil {
@@ -130,6 +130,8 @@ type verifier struct {
 	// files are those that the ledger has, by name, with their entry.
 	files    map[string]int64
 	sessions map[access.SessionID]*sessionLeaves
+	// stopped says that only the ledger was checked, because it is not whole.
+	stopped bool
 }
 
 // sessionLeaves is what the ledger has of one session.

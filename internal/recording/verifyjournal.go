@@ -108,6 +108,9 @@ func (v *verifier) coverage() {
 	b, out := v.b, v.out
 	say := func(format string, a ...any) { out.NotCovered = append(out.NotCovered, fmt.Sprintf(format, a...)) }
 	switch u := out.Unsealed; {
+	case v.stopped:
+		say("Anything but the ledger: where that is touched, its entries mean nothing, and nothing else can be compared with them.")
+		return
 	case u == nil:
 		say("What the gateway had not sealed yet: no journal was given.")
 	case u.Operations+u.Notes > 0:
