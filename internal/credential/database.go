@@ -122,7 +122,7 @@ func (d *Database) Dial(p gate.Permit, database string, params map[string]string
 
 // config is made from nothing of the process's environment: no PG* variable, no password file.
 func (d *Database) config(database string, params map[string]string) (*pgconn.Config, error) {
-	cfg, err := pgconn.ParseConfig("host=localhost user=x password=x dbname=x sslmode=disable passfile=/dev/null service=")
+	cfg, err := pgconn.ParseConfig("host=localhost user=x password=x dbname=x sslmode=disable passfile=/dev/null")
 	if err != nil {
 		return nil, err
 	}

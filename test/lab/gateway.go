@@ -61,6 +61,8 @@ type Gateway struct {
 	Dir string
 	// URL of the gateway, Target of the cluster behind it, Admin of health and metrics.
 	URL, Target, Admin string
+	// SQL is the port for clients of PostgreSQL; 0 where there is none.
+	SQL int
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
