@@ -74,7 +74,7 @@ func (s *scene) plant(v, word string) []planted {
 	for _, o := range objects {
 		s.object(toJSON(o))
 	}
-	must(s.t, admin(s.t, toJSON(doc{"status": doc{"message": all, "conditions": []any{doc{"message": v}}}}), "-n", s.ns, "patch", "widgets." + group, "widget", "--subresource=status", "--type=merge", "--patch-file=/dev/stdin"))
+	must(s.t, admin(s.t, toJSON(doc{"status": doc{"message": all, "conditions": []any{doc{"message": v}}}}), "-n", s.ns, "patch", "widgets."+group, "widget", "--subresource=status", "--type=merge", "--patch-file=/dev/stdin"))
 	must(s.t, admin(s.t, toJSON(doc{"status": doc{"message": all, "reason": word, "conditions": []any{doc{"type": "X", "status": "True", "message": v}}}}), "-n", s.ns, "patch", "pod", "pod", "--subresource=status", "--type=merge", "--patch-file=/dev/stdin"))
 	core, apps := "/api/v1/namespaces/"+s.ns+"/", "/apis/apps/v1/namespaces/"+s.ns+"/"
 	return append([]planted{{"pod", core + "pods", "pod"}, {"deployment", apps + "deployments", "deployment"}, {"configmap", core + "configmaps", "configmap"},
