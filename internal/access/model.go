@@ -64,6 +64,16 @@ type ToolCall struct {
 	Emitted time.Time `json:"emitted"`
 }
 
+// Call is what the index keeps of a tool call.
+type Call struct {
+	ToolCall
+	Session SessionID `json:"session"`
+	// Turn is the model operation whose answer emitted it.
+	Turn OperationID `json:"turn"`
+	// Ended is when the results of its turn came back; zero while they have not.
+	Ended time.Time `json:"ended,omitzero"`
+}
+
 func (m *Model) summary() summary {
 	return summary{Resource: m.API, Names: []string{m.Model, m.Conversation, m.Agent, m.Prompt}}
 }

@@ -36,6 +36,8 @@ type IndexEntry struct {
 	Session *Session
 	Record  *Record
 	End     *Ended
+	// Cause is one that was found after the operation began.
+	Cause *Cause
 	// Passed says that the index now has every frame below this number; it is said where a unit of the journal begins.
 	Passed *uint64
 }

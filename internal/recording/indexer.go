@@ -159,7 +159,23 @@ func (x *indexer) take(f *Frame) error {
 		id := x.ids[f.Op]
 		delete(x.ids, f.Op)
 		return x.end(id, f)
+	case KindNote:
+		if f.Name == NoteCause {
+			return x.cause(f)
+		}
 	}
+	return nil
+}
+
+// NoteCause is the name of a note that holds an access.Cause, found after its operation began.
+const NoteCause = "attribution"
+
+func (x *indexer) cause(f *Frame) error {
+	var c access.Cause
+	if err := json.Unmarshal(f.Data, &c); err != nil {
+		return fmt.Errorf("reading what caused an operation: %w", err)
+	}
+	x.pending = append(x.pending, access.IndexEntry{Cause: &c})
 	return nil
 }
 

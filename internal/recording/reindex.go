@@ -52,7 +52,9 @@ func reindexSession(a Archive, id access.SessionID, index Index, note func(Event
 	}
 	err := ReadSession(a, id, func(e Event) error {
 		if e.Kind == KindNote {
-			return note(e)
+			if err := note(e); err != nil {
+				return err
+			}
 		}
 		if err := x.take(&e.Frame); err != nil || len(x.pending) < maxPending {
 			return err

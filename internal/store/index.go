@@ -86,7 +86,9 @@ func (b *batch) put(e access.IndexEntry) error {
 		b.session(*e.Session)
 		return nil
 	case e.Record != nil:
-		return b.putOperation(e.Record)
+		return errors.Join(b.putOperation(e.Record), b.attribute(e.Record))
+	case e.Cause != nil:
+		return b.putCause(e.Cause)
 	case e.End != nil:
 		return b.endOperation(e.End.ID, e.End.Outcome)
 	case e.Passed != nil:

@@ -159,6 +159,11 @@ func (b *batch) endOperation(id access.OperationID, out access.Outcome) error {
 	if out.Message != k.message {
 		b.texts = append(b.texts, k.seq)
 	}
+	if out.Answer != nil {
+		if err := b.putCalls(k.session, id, out.Answer); err != nil {
+			return err
+		}
+	}
 	b.touch(k.session, timeOf(k.time).Add(max(0, out.Duration)))
 	return nil
 }

@@ -33,7 +33,10 @@ func prunings(what Prunable) (pruning, bool) {
 	p, ok := map[Prunable]pruning{
 		Operations: {`SELECT seq FROM operations WHERE seq < ?1 AND running = 0 AND ?2 <> '' AND
 			time + coalesce(max(json_extract(outcome, '$.durationNs'), 0), 0) < ?1 ORDER BY seq`,
-			[]string{`DELETE FROM operations_text WHERE rowid` + these, `DELETE FROM operations WHERE seq` + these}},
+			[]string{`DELETE FROM causes WHERE operation IN (SELECT id FROM operations WHERE seq` + these + `)`,
+				`DELETE FROM call_results WHERE EXISTS (SELECT 1 FROM calls c JOIN operations o ON o.id = c.turn WHERE c.session = call_results.session AND c.id = call_results.call AND o.seq` + these + `)`,
+				`DELETE FROM calls WHERE turn IN (SELECT id FROM operations WHERE seq` + these + `)`,
+				`DELETE FROM operations_text WHERE rowid` + these, `DELETE FROM operations WHERE seq` + these}},
 		Sessions: {`SELECT id FROM sessions WHERE started < ?1 AND last < ?1 AND ?2 <> '' AND
 			NOT EXISTS (SELECT 1 FROM operations WHERE session = sessions.id) ORDER BY started`,
 			[]string{`DELETE FROM session_targets WHERE session` + these, `DELETE FROM sessions WHERE id` + these}},
