@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"gatebook/internal/approval"
 	"gatebook/internal/approval/webhook"
 	"gatebook/internal/archive"
+	"gatebook/internal/attribution"
 	"gatebook/internal/config"
 	"gatebook/internal/credential"
 	"gatebook/internal/gate"
@@ -57,6 +59,7 @@ type gateway struct {
 	identity    *identity.Authenticator
 	embedded    *issuer.Issuer
 	desk        *approval.Desk
+	attribution *attribution.Attributor // nil where no target is a model
 	gate        *gate.Gate
 	sessions    *gate.Sessions
 	server      *server.Server
@@ -270,11 +273,32 @@ func (g *gateway) may(p access.Principal, r api.Role) bool {
 	return m.Has(p.Name, p.Groups)
 }
 
-func (g *gateway) openGate(context.Context) (err error) {
-	g.gate, err = gate.New(gate.Options{
+func (g *gateway) openGate(ctx context.Context) (err error) {
+	o := gate.Options{
 		Policy: func() gate.Policy { return g.policy.current() }, Approvals: g.desk, Revocations: g.revocations,
 		Recorder: g.recorder, Metrics: gate.NewMetrics(g.metrics), Log: g.log,
-	})
+	}
+	if err := g.openAttribution(ctx); err != nil {
+		return err
+	}
+	if g.attribution != nil {
+		o.Attribution = g.attribution
+	}
+	g.gate, err = gate.New(o)
+	return err
+}
+
+// openAttribution links operations to tool calls, where calls of a model come by here at all. It remembers those that
+// were open when an earlier process ended.
+func (g *gateway) openAttribution(ctx context.Context) error {
+	if !slices.ContainsFunc(g.cfg.Targets, func(t config.Target) bool { return t.Protocol == "model" }) {
+		return nil
+	}
+	g.attribution = attribution.New(attribution.Options{Now: time.Now, Log: g.log, Record: func(s access.SessionID, c access.Cause) error {
+		return g.recorder.Note(string(s), recording.NoteCause, c)
+	}})
+	calls, err := g.store.RecentCalls(ctx, time.Now().Add(-attribution.CallLife))
+	g.attribution.Remember(calls)
 	return err
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// callLife is how long a call without a result stays open, and a call with one is remembered.
-	callLife = time.Hour
+	// CallLife is how long a call without a result stays open, and a call with one is remembered.
+	CallLife = time.Hour
 	// maxCalls and maxOperations bound what is remembered of one session.
 	maxCalls      = 2000
 	maxOperations = 5000
@@ -85,14 +85,14 @@ func (a *Attributor) session(id access.SessionID) *session {
 
 // sweep forgets, now and then, what is too old to matter.
 func (a *Attributor) sweep(now time.Time) {
-	if now.Sub(a.swept) < callLife/10 {
+	if now.Sub(a.swept) < CallLife/10 {
 		return
 	}
 	a.swept = now
 	for id, s := range a.sessions {
-		s.calls = slices.DeleteFunc(s.calls, func(c *call) bool { return now.Sub(c.emitted) > 2*callLife })
-		s.operations = slices.DeleteFunc(s.operations, func(t traced) bool { return now.Sub(t.at) > callLife })
-		if now.Sub(s.last) > 2*callLife {
+		s.calls = slices.DeleteFunc(s.calls, func(c *call) bool { return now.Sub(c.emitted) > 2*CallLife })
+		s.operations = slices.DeleteFunc(s.operations, func(t traced) bool { return now.Sub(t.at) > CallLife })
+		if now.Sub(s.last) > 2*CallLife {
 			delete(a.sessions, id)
 		}
 	}
@@ -142,6 +142,17 @@ func (a *Attributor) Emitted(op *access.Operation, tc access.ToolCall) {
 	}
 }
 
+// Remember tells of calls that were emitted before this process began, in the order of their emission.
+func (a *Attributor) Remember(calls []access.Call) {
+	for _, tc := range calls {
+		c := &call{ref: access.CallRef{Call: tc.ID, Tool: tc.Name, Turn: tc.Turn}, intent: parseIntent(tc.Name, tc.Input), emitted: tc.Emitted, ended: tc.Ended}
+		a.mu.Lock()
+		s := a.session(tc.Session)
+		s.calls = append(s.calls, c)
+		a.mu.Unlock()
+	}
+}
+
 // Attribute says which call is behind op, as far as that is known now. A call of a model has no cause: it is one.
 func (a *Attributor) Attribute(op *access.Operation) *access.Cause {
 	if op.Model != nil || op.Parent != "" || op.Detail() == nil {
@@ -165,7 +176,7 @@ func (a *Attributor) Attribute(op *access.Operation) *access.Cause {
 func (s *session) open(at time.Time) []*call {
 	var out []*call
 	for _, c := range s.calls {
-		if !c.emitted.After(at) && (c.ended.IsZero() || c.ended.After(at)) && at.Sub(c.emitted) < callLife {
+		if !c.emitted.After(at) && (c.ended.IsZero() || c.ended.After(at)) && at.Sub(c.emitted) < CallLife {
 			out = append(out, c)
 		}
 	}

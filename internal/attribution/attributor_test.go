@@ -150,6 +150,19 @@ func TestSpansContradict(t *testing.T) {
 	is(t, w.later[0], access.Bound, 1, "b")
 }
 
+// After a restart, what is open still is, and nothing else.
+func TestRemember(t *testing.T) {
+	w := newWorld(t)
+	at := w.now.Add(-time.Minute)
+	tc := func(id, shell string) access.ToolCall {
+		return access.ToolCall{ID: id, Name: "Bash", Input: fmt.Sprintf(`{"command":%q}`, shell), Emitted: at}
+	}
+	w.Remember([]access.Call{{ToolCall: tc("a", "kubectl get pods"), Session: "s", Turn: "t1"}, {ToolCall: tc("b", "kubectl get pods"), Session: "s", Turn: "t0", Ended: at.Add(time.Second)}})
+	is(t, w.does("s", "", kube("list", "pods", "", "")), access.Matched, 0, "a")
+	w.turn("s", "", []string{"a"})
+	is(t, w.does("s", "", kube("list", "pods", "", "")), access.Unattributed, 0)
+}
+
 // That a cause cannot be recorded loses nothing but that.
 func TestRecordFails(t *testing.T) {
 	w := newWorld(t)
