@@ -375,6 +375,9 @@ func (g *gateway) own() http.Handler {
 	for _, t := range g.cfg.Targets {
 		o.Targets = append(o.Targets, client.Target{Name: t.Name, Protocol: t.Protocol, URL: g.cfg.URL + "/k/" + t.Name})
 	}
+	if g.attribution != nil {
+		o.Span = g.attribution.Span
+	}
 	mux := http.NewServeMux()
 	mux.Handle(client.Prefix, api.New(o))
 	if g.embedded != nil {

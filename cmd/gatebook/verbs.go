@@ -8,7 +8,7 @@ func verbs() []func(*cobra.Command) {
 		addServe, addUp, addConfig,
 		addLogin, addToken, addKubeconfig, addWhoAmI,
 		addApprovals, addApprove, addDeny, addRevoke, addForget,
-		addSessions, addSearch, addShow, addTail, addReplay, addExport, addVerify, addCheckpoint,
+		addSessions, addSearch, addWhy, addTimeline, addShow, addTail, addReplay, addExport, addVerify, addCheckpoint,
 		addPolicy, addIndex,
 	}
 }

@@ -56,3 +56,37 @@ type CallRef struct {
 	// Turn is the model operation whose answer emitted it.
 	Turn OperationID `json:"turn"`
 }
+
+// Chain is the way from a prompt to an effect, from the effect's side.
+type Chain struct {
+	// Record is the operation, with its decision and outcome.
+	Record Record `json:"record"`
+	// Cause is the best that is known of what caused it, and Earlier what was said before that. Nil: nothing was asked.
+	Cause   *Cause  `json:"cause,omitempty"`
+	Earlier []Cause `json:"earlier,omitempty"`
+	// Links are the calls that Cause names, each with what led to it.
+	Links []Link `json:"links,omitempty"`
+	// Approval is the one that it ran under, or waited for.
+	Approval *Approval `json:"approval,omitempty"`
+}
+
+// Link is one tool call with the turn that emitted it.
+type Link struct {
+	Call Call `json:"call"`
+	// Turn is the model's operation; its Operation.Model.Prompt is the prompt. Nil: the index no longer has it.
+	Turn *Record `json:"turn,omitempty"`
+}
+
+// Moment is one thing on a session's timeline: exactly one of Prompt, Call and Record is set.
+type Moment struct {
+	Time time.Time `json:"time"`
+	// Depth is how far it is nested: sub-agents below the agent that started them, calls below prompts, operations below calls.
+	Depth int `json:"depth"`
+	// Agent is the sub-agent that it belongs to; empty: the session's own.
+	Agent  string  `json:"agent,omitempty"`
+	Prompt string  `json:"prompt,omitempty"`
+	Call   *Call   `json:"call,omitempty"`
+	Record *Record `json:"record,omitempty"`
+	// Cause is that of Record.
+	Cause *Cause `json:"cause,omitempty"`
+}

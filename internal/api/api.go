@@ -19,6 +19,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/api/client"
+	"gatebook/internal/attribution"
 	"gatebook/internal/store"
 )
 
@@ -33,10 +34,9 @@ const (
 	Restorer   Role = "restorer" // takes back revocations
 )
 
-// Index finds operations, sessions and revocations.
+// Index finds operations, sessions and revocations, and what caused what.
 type Index interface {
-	Search(ctx context.Context, f store.OperationFilter) ([]access.Record, string, error)
-	Operation(ctx context.Context, id access.OperationID) (access.Record, bool, error)
+	attribution.Index
 	Sessions(ctx context.Context, f store.SessionFilter) ([]access.SessionSummary, string, error)
 	Revocations(ctx context.Context, now time.Time) ([]access.Revocation, error)
 }
@@ -49,7 +49,7 @@ type Desk interface {
 	End(ctx context.Context, id access.ApprovalID, who access.Principal, reason string) (access.Approval, error)
 }
 
-// Options join the API to the rest. All are required except Log, Now, Register and Explain.
+// Options join the API to the rest. All are required except Log, Now, Register, Span and Explain.
 type Options struct {
 	Authenticate func(ctx context.Context, token string) (access.Principal, error)
 	Session      func(access.Principal) access.SessionID
@@ -71,6 +71,8 @@ type Options struct {
 	Forget func(ctx context.Context, value []byte) (int, error)
 	// Digest is the masker's keyed digest of a value, for the record.
 	Digest func(value []byte) string
+	// Span takes what a session's client says of a span. Nil: there is no attribution.
+	Span func(access.SessionID, attribution.Span)
 	// Explain says why policy decides what is recorded as it does.
 	Explain func(r *access.Record) any
 	Book    Book
@@ -110,6 +112,11 @@ func New(o Options) *API {
 func (a *API) routes() map[string]handler {
 	return map[string]handler{
 		"GET whoami":                  {a.whoAmI, nil},
+		"GET why":                     {a.why, []Role{Auditor}},
+		"GET sessions/{id}/timeline":  {a.timeline, []Role{Auditor}},
+		"POST otlp/v1/traces":         {a.spans, nil},
+		"POST otlp/v1/metrics":        {a.ignored, nil},
+		"POST otlp/v1/logs":           {a.ignored, nil},
 		"GET sessions":                {a.sessions, []Role{Auditor}},
 		"GET operations":              {a.operations, []Role{Auditor}},
 		"GET operations/{id}":         {a.operation, []Role{Auditor}},
@@ -179,7 +186,8 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, h handler) (any, er
 			Message: fmt.Sprintf("%s has none of the roles that this needs: %v", p.Name, h.roles)}
 	}
 	if r.Method == http.MethodPost {
-		if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if otlp := strings.HasPrefix(r.URL.Path, client.Prefix+"otlp/") && t == "application/x-protobuf"; err != nil || t != "application/json" && !otlp {
 			return nil, &client.Error{Status: http.StatusUnsupportedMediaType, Code: access.CodeMalformed, Message: "Content-Type must be application/json"}
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)

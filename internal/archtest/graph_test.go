@@ -43,7 +43,7 @@ var may = map[string][]string{
 	"protocol":            {"access", "gate"},
 	"protocol/kubernetes": {"access", "gate", "recording", "protocol", "credential", "mask", "wire/*", "guard"},
 	"server":              {"access", "protocol", "identity", "guard"},
-	"api":                 {"access", "store", "approval", "archive", "recording", "report", "api/client"},
+	"api":                 {"access", "store", "approval", "archive", "recording", "attribution", "report", "api/client"},
 	"api/client":          {"access", "api"},
 	"archtest":            {},
 }

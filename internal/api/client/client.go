@@ -174,6 +174,16 @@ func (c *Client) Restore(ctx context.Context, id, reason string) (access.Restora
 	return call[access.Restoration](ctx, c, "POST", "revocations/"+url.PathEscape(id)+"/undo", nil, Ending{Reason: reason})
 }
 
+// Why gives what is known of how something came about: a commit, an object, words of a statement, an operation or an approval.
+func (c *Client) Why(ctx context.Context, query string) (Why, error) {
+	return call[Why](ctx, c, "GET", "why", url.Values{"q": {query}}, nil)
+}
+
+// Timeline gives what happened in a session, in order.
+func (c *Client) Timeline(ctx context.Context, id access.SessionID) (Timeline, error) {
+	return call[Timeline](ctx, c, "GET", "sessions/"+url.PathEscape(string(id))+"/timeline", nil, nil)
+}
+
 // Explain gives why an operation was decided as it was, by the policy in force now, as JSON.
 func (c *Client) Explain(ctx context.Context, id access.OperationID) (json.RawMessage, error) {
 	return call[json.RawMessage](ctx, c, "GET", "operations/"+url.PathEscape(string(id))+"/explain", nil, nil)

@@ -36,6 +36,20 @@ type Page[T any] struct {
 	Next  string `json:"next,omitempty"`
 }
 
+// Why is what is known of how something came about, the latest first.
+type Why struct {
+	Chains []access.Chain `json:"chains"`
+	// More says that there are more than are given.
+	More bool `json:"more,omitempty"`
+}
+
+// Timeline is what happened in a session, in order.
+type Timeline struct {
+	Moments []access.Moment `json:"moments"`
+	// More says that the session has older operations, which are left out.
+	More bool `json:"more,omitempty"`
+}
+
 // Query selects operations or sessions; a zero field selects all. For sessions only Principal, Session, Target, Risk,
 // Since, Until, Limit and Cursor count.
 type Query struct {
