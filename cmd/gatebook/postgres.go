@@ -56,19 +56,6 @@ func newDatabase(t config.Target, learn func(secret []byte)) (*credential.Databa
 	return credential.NewDatabase(o)
 }
 
-// certificatePair reads a certificate and its key, for each handshake.
-func certificatePair(cert, key string, learn func([]byte)) func() (*tls.Certificate, error) {
-	return func() (*tls.Certificate, error) {
-		keyPEM, err := os.ReadFile(key)
-		if err != nil {
-			return nil, err
-		}
-		learn(keyPEM)
-		c, err := tls.LoadX509KeyPair(cert, key)
-		return &c, err
-	}
-}
-
 // listenPostgres gives the listener for clients of PostgreSQL, or nil where there is no target for them.
 func (g *gateway) listenPostgres() (net.Listener, error) {
 	if g.postgres == nil {
