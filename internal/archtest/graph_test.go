@@ -108,11 +108,11 @@ func sources(t *testing.T) []source {
 
 func allowed(pkg string) ([]string, bool) {
 	for p := pkg; p != "."; p = filepath.Dir(p) {
-		if a, ok := may[p]; ok {
-			return append(a, p), true
-		}
 		if a, ok := may[p+"/*"]; ok && p != pkg {
 			return append(a, pkg), true
+		}
+		if a, ok := may[p]; ok {
+			return append(a, p), true
 		}
 	}
 	return nil, false
