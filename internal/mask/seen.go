@@ -14,16 +14,18 @@ type seen struct {
 	sets []seenSet
 }
 
-// seenSet is two cache lines, of which as a rule one is read. It is written without a lock: check says whether what is
-// read was written together.
-type seenSet [seenWays]struct {
-	first, check atomic.Uint64 // half of the fingerprint, and the other half with a sum of all
-	digest       [2]atomic.Uint64
+// seenSet is written without a lock: sum says whether what is read was written together.
+type seenSet struct {
+	first [seenWays]atomic.Uint64 // half of each fingerprint, in one cache line
+	rest  [seenWays]struct {
+		second, sum atomic.Uint64
+		digest      [2]atomic.Uint64
+	}
 }
 
 const (
-	seenSets = 1 << 15
-	seenWays = 4
+	seenSets = 1 << 14
+	seenWays = 8
 )
 
 func newSeen(k *keys) *seen { return &seen{k, make([]seenSet, seenSets)} }
@@ -49,22 +51,21 @@ func (k *keys) mix(x, y, h, g uint64) (uint64, uint64) {
 	return hi1 ^ lo1, hi2 ^ lo2
 }
 
-// check is the second half of f with a sum over a digest's halves.
-func (s *seen) check(f fingerprint, a, b uint64) uint64 {
+func (s *seen) sum(f fingerprint, a, b uint64) uint64 {
 	x, y := s.keys.mix(f[0], f[1], a, b)
-	return f[1] ^ x ^ y
+	return x ^ y
 }
 
 // get gives the digest of the value that f's string holds.
 func (s *seen) get(f fingerprint) (d digest, ok bool) {
 	set := &s.sets[f[0]%seenSets]
-	for i := range set {
-		slot := &set[i]
-		if slot.first.Load() != f[0] {
+	for i := range set.first {
+		if set.first[i].Load() != f[0] {
 			continue
 		}
+		slot := &set.rest[i]
 		a, b := slot.digest[0].Load(), slot.digest[1].Load()
-		if slot.check.Load() == s.check(f, a, b) {
+		if slot.second.Load() == f[1] && slot.sum.Load() == s.sum(f, a, b) {
 			binary.LittleEndian.PutUint64(d[:], a)
 			binary.LittleEndian.PutUint64(d[8:], b)
 			return d, true
@@ -76,16 +77,18 @@ func (s *seen) get(f fingerprint) (d digest, ok bool) {
 // put remembers f.
 func (s *seen) put(f fingerprint, d digest) {
 	set := &s.sets[f[0]%seenSets]
-	slot := &set[f[1]%seenWays]
-	for i := range set {
-		if set[i].first.Load() == 0 {
-			slot = &set[i]
+	way := int(f[1] % seenWays)
+	for i := range set.first {
+		if set.first[i].Load() == 0 {
+			way = i
 			break
 		}
 	}
+	slot := &set.rest[way]
 	a, b := binary.LittleEndian.Uint64(d[:]), binary.LittleEndian.Uint64(d[8:])
-	slot.first.Store(f[0])
-	slot.check.Store(s.check(f, a, b))
+	set.first[way].Store(f[0])
+	slot.second.Store(f[1])
 	slot.digest[0].Store(a)
 	slot.digest[1].Store(b)
+	slot.sum.Store(s.sum(f, a, b))
 }

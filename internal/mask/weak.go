@@ -1,7 +1,6 @@
 package mask
 
 import (
-	"bytes"
 	"strings"
 )
 
@@ -56,7 +55,7 @@ func (v vocabulary) says(value []byte) bool {
 		return true
 	}
 	known, foreign := 0, 0
-	for rest := value; len(rest) > 0; {
+	for rest := value; len(rest) > 0 && foreign <= foreignBytes; {
 		n := run(rest, func(c byte) bool { return isLetter(c) || digit(c) }) // k8s
 		if !v.has(rest[:n]) {
 			n = max(run(rest, isLetter), run(rest, digit))
@@ -76,8 +75,16 @@ func (v vocabulary) says(value []byte) bool {
 	return known >= windowBytes/2 && foreign <= foreignBytes
 }
 
+// has does not allocate: it is asked for each value that is learned.
 func (v vocabulary) has(word []byte) bool {
-	_, ok := v[string(bytes.ToLower(word))]
+	var lower [weakBytes]byte
+	for i, c := range word {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		lower[i] = c
+	}
+	_, ok := v[string(lower[:len(word)])]
 	return ok
 }
 
