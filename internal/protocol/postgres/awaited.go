@@ -82,6 +82,9 @@ func (s *session) forward(p gate.Permit, raw []byte, e *entry) error {
 
 // flush sends what is queued for the server.
 func (s *session) flush() error {
+	if err := s.flushCopy(); err != nil {
+		return err
+	}
 	if len(s.queued) == 0 {
 		return nil
 	}

@@ -58,6 +58,7 @@ type session struct {
 	parse    []byte // its message, which waits for its Bind
 	queued   []byte // for the server
 	queuedBy gate.Permit
+	copyOf   *operation // whose COPY has data that is not yet recorded
 
 	writing sync.Mutex // around each write to the client, of whole messages
 

@@ -14,6 +14,8 @@ type classifier struct {
 	s *Statement
 	// withs are the names that WITH gives, of the statements around, innermost last.
 	withs [][]string
+	// settingName is the one row's that SELECT … FROM pg_settings WHERE name = '…' is about.
+	settingName string
 }
 
 func classify(n *pg.Node, text string) *Statement {
@@ -174,6 +176,7 @@ func (c *classifier) with(w *pg.WithClause) {
 
 func (c *classifier) selects(n *pg.SelectStmt) {
 	c.kind("select", Read)
+	c.settingName = c.oneSetting(n)
 	if n.IntoClause != nil {
 		c.kind("select into", DDL)
 	}
@@ -185,6 +188,20 @@ func (c *classifier) selects(n *pg.SelectStmt) {
 			}
 		}
 	}
+}
+
+// oneSetting is how pg_dump sets what not every server has: SELECT set_config(name, …) FROM pg_settings WHERE name = '…'.
+func (c *classifier) oneSetting(n *pg.SelectStmt) string {
+	if len(n.TargetList) != 1 || len(n.FromClause) != 1 || len(c.withs) > 0 || n.WhereClause.GetAExpr() == nil {
+		return ""
+	}
+	r, w := n.FromClause[0].GetRangeVar(), n.WhereClause.GetAExpr()
+	value, ok := constant(w.Rexpr)
+	if !ok || r.GetRelname() != "pg_settings" || r.GetSchemaname() != "pg_catalog" && r.GetSchemaname() != "" || w.Kind != pg.A_Expr_Kind_AEXPR_OP ||
+		last(names(w.Name)) != "=" || columnName(w.Lexpr.GetColumnRef()) != "name" {
+		return ""
+	}
+	return value
 }
 
 func (c *classifier) isWith(r *pg.RangeVar) bool {
@@ -228,6 +245,9 @@ func (c *classifier) column(name string) {
 }
 
 func columnName(n *pg.ColumnRef) string {
+	if n == nil {
+		return ""
+	}
 	var parts []string
 	for _, f := range n.Fields {
 		switch {
@@ -255,6 +275,9 @@ func (c *classifier) function(n *pg.FuncCall) bool {
 	name := names(n.Funcname)
 	if last(name) == "set_config" && len(name) <= 2 && (len(name) == 1 || name[0] == "pg_catalog") && len(n.Args) == 3 {
 		key, ok := constant(n.Args[0])
+		if !ok && c.settingName != "" && columnName(n.Args[0].GetColumnRef()) == "name" {
+			key, ok = c.settingName, true
+		}
 		value, known := constant(n.Args[1])
 		local, _ := constant(n.Args[2])
 		if ok {

@@ -19,7 +19,7 @@ var harmlessSettings = words(`application_name bytea_output client_min_messages 
 	statement_timeout synchronize_seqscans timezone tcp_keepalives_idle tcp_keepalives_interval tcp_keepalives_count tcp_user_timeout
 	transaction_timeout transaction_isolation transaction_read_only transaction_deferrable vacuum_cost_delay work_mem maintenance_work_mem
 	hash_mem_multiplier effective_io_concurrency default_table_access_method default_toast_compression xmlbinary xmloption
-	client_connection_check_interval quote_all_identifiers`)
+	client_connection_check_interval quote_all_identifiers restrict_nonsystem_relation_kind`)
 
 // HarmlessSetting reports whether a client may set the parameter to value as it likes.
 func HarmlessSetting(name, value string) bool {

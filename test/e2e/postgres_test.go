@@ -1,0 +1,154 @@
+package e2e
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gatebook/test/lab"
+)
+
+// everySQL lets every statement through.
+const everySQL = `rules:
+  - {id: everything, protocol: postgres, effect: allow, reason: a test allows everything}
+`
+
+// TestPgbench runs PostgreSQL's own load through the gateway, in each of its three protocols.
+func TestPgbench(t *testing.T) {
+	p := lab.StartPostgres(t)
+	db := p.Database(t)
+	g := p.StartGateway(t, binary, db, lab.Options{Policy: map[string]string{"sql.yaml": everySQL}})
+	agent := g.Person("claude", "agents")
+	run := func(args ...string) string {
+		t.Helper()
+		r, err := g.PgTool(t.Context(), "pgbench", agent, "", append(args, "db")...)
+		if err != nil {
+			t.Fatal(err, r.Out())
+		}
+		return lab.Must(t, r).Out()
+	}
+	run("-i", "-q")
+	for _, mode := range []string{"simple", "extended", "prepared"} {
+		out := run("-M", mode, "-c", "4", "-t", "50", "-n")
+		if !strings.Contains(out, "number of transactions actually processed: 200/200") {
+			t.Errorf("%s: %s", mode, out)
+		}
+		t.Log(mode, run("-M", mode, "-S", "-c", "4", "-t", "200", "-n"))
+	}
+	if got := p.Admin(t, db, "select count(*) from pgbench_history"); got != "600" {
+		t.Errorf("%s rows of history, want 600", got)
+	}
+	if a, b := p.Admin(t, db, "select sum(abalance) from pgbench_accounts"), p.Admin(t, db, "select sum(bbalance) from pgbench_branches"); a != b {
+		t.Errorf("accounts %s, branches %s", a, b)
+	}
+}
+
+// TestDumpAndRestore takes a database out through the gateway and puts it into another, and compares both.
+func TestDumpAndRestore(t *testing.T) {
+	p := lab.StartPostgres(t)
+	from := p.Database(t, `create table people (id serial primary key, name text not null, born date, photo bytea, tags text[], data jsonb)`,
+		`insert into people (name, born, photo, tags, data) select 'name ' || i || E'\t\\', date '1950-01-01' + i, decode(md5(i::text), 'hex'), array['a', i::text], jsonb_build_object('i', i) from generate_series(1, 2000) i`,
+		`create view adults as select id, name from people where born < '1954-01-01'`, `create function twice(int) returns int language sql immutable as 'select $1 * 2'`,
+		`create index on people (lower(name))`, `create schema other`, `create table other.t (x int references people)`, `insert into other.t select id from people limit 10`)
+	to := p.Database(t)
+	g := p.StartGateway(t, binary, from, lab.Options{Policy: map[string]string{"sql.yaml": everySQL}, Targets: p.Target("copy", to, "")})
+	agent := g.Person("claude", "agents")
+	file := filepath.Join(t.TempDir(), "dump")
+	for _, args := range [][]string{{"pg_dump", "-Fc", "-f", file, "db"}, {"pg_restore", "-d", "copy", "--no-owner", file}} {
+		r, err := g.PgTool(t.Context(), args[0], agent, "", args[1:]...)
+		if err != nil || r.Code != 0 {
+			t.Fatal(args, err, r.Out())
+		}
+	}
+	for _, q := range []string{"select md5(string_agg(p::text, '' order by id)) from people p", "select count(*) from adults", "select count(*) from other.t", "select twice(21)"} {
+		if a, b := p.Admin(t, from, q), p.Admin(t, to, q); a != b {
+			t.Errorf("%s: %s, and in the copy %s", q, a, b)
+		}
+	}
+}
+
+// TestPgx speaks the extended protocol as drivers do: prepared, described, pipelined, in batches, with a cursor and COPY.
+func TestPgx(t *testing.T) {
+	p := lab.StartPostgres(t)
+	db := p.Database(t, "create table t (id int primary key, name text, at timestamptz)")
+	g := p.StartGateway(t, binary, db, lab.Options{Policy: map[string]string{"sql.yaml": everySQL}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+		c, err := pgx.Connect(ctx, g.DSN(g.Person("claude", "agents"), "db")+" default_query_exec_mode="+mode)
+		if err != nil {
+			t.Fatal(mode, err)
+		}
+		if _, err := c.Exec(ctx, "truncate t"); err != nil {
+			t.Fatal(mode, err)
+		}
+		b := &pgx.Batch{}
+		for i := range 100 {
+			b.Queue("insert into t values ($1, $2, $3)", i, "n", time.Now())
+		}
+		b.Queue("select count(*) from t")
+		r := c.SendBatch(ctx, b)
+		for range 100 {
+			if tag, err := r.Exec(); err != nil || tag.RowsAffected() != 1 {
+				t.Fatal(mode, tag, err)
+			}
+		}
+		var n int
+		if err := r.QueryRow().Scan(&n); err != nil || n != 100 {
+			t.Fatal(mode, n, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(mode, err)
+		}
+		if mode != "simple_protocol" {
+			copied, err := c.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"id", "name"}, pgx.CopyFromSlice(500, func(i int) ([]any, error) { return []any{1000 + i, "copied"}, nil }))
+			if err != nil || copied != 500 {
+				t.Fatal(mode, copied, err)
+			}
+		}
+		tx, err := c.Begin(ctx)
+		if err != nil {
+			t.Fatal(mode, err)
+		}
+		if _, err := tx.Exec(ctx, "insert into t values (1, 'twice')"); err == nil {
+			t.Errorf("%s: a duplicate key went in", mode)
+		}
+		if err := tx.Rollback(ctx); err != nil {
+			t.Fatal(mode, err)
+		}
+		rows, err := c.Query(ctx, "select id, name from t where id >= $1 order by id", 50)
+		if err != nil {
+			t.Fatal(mode, err)
+		}
+		ids, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (id int, err error) { var s string; err = r.Scan(&id, &s); return })
+		if err != nil || len(ids) < 50 || ids[0] != 50 {
+			t.Fatal(mode, len(ids), err)
+		}
+		// A pipeline in which the second statement fails: the third does not run, and the answers stay in step.
+		pipe := c.PgConn().StartPipeline(ctx)
+		pipe.SendQueryParams("select 1", nil, nil, nil, nil)
+		pipe.SendQueryParams("select 1/0", nil, nil, nil, nil)
+		pipe.SendQueryParams("delete from t", nil, nil, nil, nil)
+		if err := pipe.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			if _, err := pipe.GetResults(); err != nil {
+				break
+			}
+		}
+		if err := pipe.Close(); err != nil && !strings.Contains(err.Error(), "division by zero") {
+			t.Error(mode, err)
+		}
+		if err := c.QueryRow(ctx, "select count(*) from t").Scan(&n); err != nil || n == 0 {
+			t.Errorf("%s: after a pipeline: %d, %v", mode, n, err)
+		}
+		if err := c.Close(ctx); err != nil {
+			t.Error(mode, err)
+		}
+	}
+}
