@@ -365,7 +365,7 @@ func (g *gateway) tls() (*tls.Config, error) {
 // own answers below /gatebook/.
 func (g *gateway) own() http.Handler {
 	o := api.Options{
-		Authenticate: g.identity.Authenticate, Session: g.sessions.Of, Register: func(p access.Principal, cancel func(error)) func() {
+		Authenticate: g.identity.Authenticate, Session: func(p access.Principal) access.SessionID { return g.sessions.Of(p, "") }, Register: func(p access.Principal, cancel func(error)) func() {
 			return g.revocations.Register(p, "", cancel)
 		},
 		May: g.may, Index: g.store, Desk: g.desk, Note: g.recorder.Note,

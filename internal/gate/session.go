@@ -10,7 +10,8 @@ import (
 )
 
 // Sessions tells which run of an agent a principal is in: a pod is one run, whatever it reaches and whichever
-// replica it meets; anybody else's run ends when they have been idle for a while. It is safe for concurrent use.
+// replica it meets; of anybody else, each conversation with a model is one, and what they do besides belongs to the
+// latest; a run ends when it has been idle for a while. It is safe for concurrent use.
 type Sessions struct {
 	// Idle ends the session of a principal that is not a pod.
 	Idle time.Duration
@@ -25,12 +26,15 @@ type Sessions struct {
 type openSession struct {
 	id   access.SessionID
 	last time.Time
+	// conversing says that it is a conversation's.
+	conversing bool
 }
 
 var crockford = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
-// Of gives the session that p is in now.
-func (s *Sessions) Of(p access.Principal) access.SessionID {
+// Of gives the session that p is in now. conversation is the client's name for it, and separates p's own sessions only;
+// empty: it does not say.
+func (s *Sessions) Of(p access.Principal, conversation string) access.SessionID {
 	if uid := p.Workload.PodUID; uid != "" {
 		// Derived, not stored: every replica, and the same one after a restart, gives the same name.
 		sum := sha256.Sum256([]byte("gatebook session\x00" + p.Issuer + "\x00" + uid))
@@ -40,16 +44,49 @@ func (s *Sessions) Of(p access.Principal) access.SessionID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)
-	o := s.open[p.Key()]
-	if o == nil || now.Sub(o.last) > s.Idle {
-		o = &openSession{id: access.SessionID(access.NewID(now))}
-		if s.open == nil {
-			s.open = map[string]*openSession{}
-		}
-		s.open[p.Key()] = o
+	o := s.find(p.Key(), now)
+	if conversation != "" {
+		o = s.converse(p.Key(), conversation, o, now)
+	}
+	if o == nil {
+		o = s.begin(p.Key(), now)
 	}
 	o.last = now
 	return o.id
+}
+
+// find gives the open session of that name; nil where there is none, or it has been idle for too long.
+func (s *Sessions) find(key string, now time.Time) *openSession {
+	if o := s.open[key]; o != nil && now.Sub(o.last) <= s.Idle {
+		return o
+	}
+	return nil
+}
+
+func (s *Sessions) begin(key string, now time.Time) *openSession {
+	if s.open == nil {
+		s.open = map[string]*openSession{}
+	}
+	o := &openSession{id: access.SessionID(access.NewID(now))}
+	s.open[key] = o
+	return o
+}
+
+// converse gives the conversation's session, and makes it the one that the principal is in. What they did just before a
+// conversation that is new, outside of any, belongs to it.
+func (s *Sessions) converse(key, conversation string, latest *openSession, now time.Time) *openSession {
+	name := key + "\x00" + conversation
+	o := s.find(name, now)
+	switch {
+	case o != nil:
+	case latest != nil && !latest.conversing:
+		o = latest
+	default:
+		o = s.begin(name, now)
+	}
+	o.conversing = true
+	s.open[name], s.open[key] = o, o
+	return o
 }
 
 func (s *Sessions) forget(now time.Time) {

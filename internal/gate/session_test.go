@@ -17,26 +17,53 @@ func TestSessions(t *testing.T) {
 	other.Workload.PodUID = "u2"
 	elsewhere := pod
 	elsewhere.Issuer = "d"
-	id := s.Of(pod)
+	id := s.Of(pod, "")
 	now = now.Add(time.Hour)
-	if !access.ValidID(string(id)) || s.Of(pod) != id || open().Of(pod) != id {
-		t.Errorf("a pod's session is %s, then %s, after a restart %s", id, s.Of(pod), open().Of(pod))
+	if !access.ValidID(string(id)) || s.Of(pod, "") != id || open().Of(pod, "") != id {
+		t.Errorf("a pod's session is %s, then %s, after a restart %s", id, s.Of(pod, ""), open().Of(pod, ""))
 	}
-	if s.Of(other) == id || s.Of(elsewhere) == id {
+	if s.Of(other, "") == id || s.Of(elsewhere, "") == id {
 		t.Error("two pods share a session")
 	}
-	first := s.Of(ada)
+	first := s.Of(ada, "")
 	now = now.Add(time.Minute)
-	if s.Of(ada) != first || s.Of(bob) == first {
+	if s.Of(ada, "") != first || s.Of(bob, "") == first {
 		t.Error("a session of a person is theirs until they are idle")
 	}
 	now = now.Add(time.Minute + 1)
-	if s.Of(ada) == first {
+	if s.Of(ada, "") == first {
 		t.Error("an idle session goes on")
 	}
 	now = now.Add(time.Hour)
-	s.Of(bob)
+	s.Of(bob, "")
 	if len(s.open) != 1 {
 		t.Errorf("%d sessions are remembered, want 1", len(s.open))
+	}
+}
+
+// Each conversation of one principal is a session; what they do besides belongs to the latest, and what came just before
+// the first, too. No conversation's name reaches into somebody else's sessions, nor out of a pod.
+func TestConversations(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := &Sessions{Idle: time.Minute, Now: func() time.Time { return now }}
+	before := s.Of(ada, "")
+	one := s.Of(ada, "one")
+	if one != before || s.Of(ada, "") != one {
+		t.Error("what came just before a conversation is not of its session")
+	}
+	two := s.Of(ada, "two")
+	if two == one || s.Of(ada, "") != two || s.Of(ada, "one") != one || s.Of(ada, "") != one {
+		t.Error("two conversations are not two sessions")
+	}
+	if s.Of(bob, "one") == one {
+		t.Error("a name of a conversation opens somebody else's session")
+	}
+	pod := access.Principal{Issuer: "c", Subject: "sa", Workload: access.Workload{PodUID: "u1"}}
+	if s.Of(pod, "one") != s.Of(pod, "") {
+		t.Error("a pod is more than one session")
+	}
+	now = now.Add(time.Minute + 1)
+	if s.Of(ada, "one") == one {
+		t.Error("an idle conversation goes on")
 	}
 }

@@ -36,6 +36,12 @@ type Carrier interface {
 	Token(r *http.Request) string
 }
 
+// Conversant is a Handler whose clients name the conversation that a request belongs to.
+type Conversant interface {
+	// Conversation is the client's word; empty where it does not say.
+	Conversation(r *http.Request) string
+}
+
 // Door lets in the clients of a protocol that does not ride on HTTP.
 type Door struct {
 	// Authenticate turns a token, as it came, into a caller, or gives an *access.Refusal. The caller's address is left

@@ -39,5 +39,7 @@ func (s *Server) serveConn(c net.Conn, h protocol.ConnHandler) {
 			c.Close()
 		}
 	}()
-	h.ServeConn(s.ctx, c, protocol.Door{Authenticate: s.authenticate, Watch: s.recheck})
+	h.ServeConn(s.ctx, c, protocol.Door{Watch: s.recheck, Authenticate: func(ctx context.Context, token string) (protocol.Caller, error) {
+		return s.authenticate(ctx, token, "")
+	}})
 }

@@ -30,7 +30,7 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 		var now atomic.Pointer[access.Refusal]
 		var asked atomic.Int64
 		h := long{cause: make(chan error, 1)}
-		s := New(Options{Session: func(access.Principal) access.SessionID { return "S" }, Targets: map[string]protocol.Handler{"prod": h},
+		s := New(Options{Session: func(access.Principal, string) access.SessionID { return "S" }, Targets: map[string]protocol.Handler{"prod": h},
 			Authenticate: func(_ context.Context, token string) (access.Principal, error) {
 				if asked.Add(1); token != "good" {
 					t.Errorf("asked about %q", token)

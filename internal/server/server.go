@@ -33,8 +33,8 @@ const targets = "/k/"
 type Options struct {
 	// Authenticate turns a bearer token into a principal, or gives an *access.Refusal.
 	Authenticate func(ctx context.Context, token string) (access.Principal, error)
-	// Session tells which run of an agent the principal is in.
-	Session func(access.Principal) access.SessionID
+	// Session tells which run of an agent the principal is in; conversation is what the client says of it, if anything.
+	Session func(p access.Principal, conversation string) access.SessionID
 	// Targets by name.
 	Targets map[string]protocol.Handler
 	// Hosts gives the target that a host name serves at its root, if any.
@@ -140,8 +140,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c, ok := h.(protocol.Carrier); ok {
 		raw = c.Token
 	}
+	conversation := ""
+	if c, ok := h.(protocol.Conversant); ok {
+		conversation = c.Conversation(r)
+	}
 	token := raw(r)
-	by, err := s.authenticate(r.Context(), token)
+	by, err := s.authenticate(r.Context(), token, conversation)
 	if err != nil {
 		var why *access.Refusal
 		if !errors.As(err, &why) {
@@ -170,13 +174,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const traceMark = "~"
 
 // authenticate verifies a token as it came, with or without a trace behind it.
-func (s *Server) authenticate(ctx context.Context, raw string) (protocol.Caller, error) {
+func (s *Server) authenticate(ctx context.Context, raw, conversation string) (protocol.Caller, error) {
 	token, trace, _ := strings.Cut(raw, traceMark)
 	p, err := s.o.Authenticate(ctx, token)
 	if err != nil {
 		return protocol.Caller{}, err
 	}
-	return protocol.Caller{Principal: p, Session: s.o.Session(p), Trace: trace}, nil
+	return protocol.Caller{Principal: p, Session: s.o.Session(p, conversation), Trace: trace}, nil
 }
 
 // traceHeader is the request's traceparent (W3C Trace Context, section 3.2), where there is just one.

@@ -50,7 +50,7 @@ func start(t *testing.T, h protocol.Handler, change ...func(*Options)) (*Server,
 			}
 			return access.Principal{Issuer: "i", Subject: "s", Name: "ada"}, nil
 		},
-		Session: func(access.Principal) access.SessionID { return "S" },
+		Session: func(access.Principal, string) access.SessionID { return "S" },
 		Targets: map[string]protocol.Handler{"prod": h}, Hosts: map[string]string{"prod.example": "prod"},
 		Own: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "own "+r.URL.Path) }),
 		TLS: tc, HeaderTimeout: 5 * time.Second, HeaderBytes: 64 << 10, Streams: 100,
