@@ -18,7 +18,7 @@ type gateway struct {
 
 // URL of the gateway, and of the upstream behind it.
 func (g *gateway) URL() string    { return "https://" + g.listen }
-func (g *gateway) target() string { return g.URL() + "/k/bench" }
+func (g *gateway) target() string { return g.URL() + "/t/bench" }
 
 // allowAll is the least policy there is: with it the rules cost next to nothing.
 const allowAll = "masking: [secrets, known]\nrules:\n  - {id: all, protocol: kubernetes, effect: allow, reason: everything}\n"

@@ -46,7 +46,7 @@ func idleConnections(ctx context.Context, o options, rep *report, gw *gateway) e
 	if err != nil {
 		return err
 	}
-	request := "GET /k/bench" + smallPath + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + token + "\r\n\r\n"
+	request := "GET /t/bench" + smallPath + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 	var mu sync.Mutex
 	var open []net.Conn
 	defer func() {

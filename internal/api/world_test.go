@@ -97,7 +97,7 @@ func open(t *testing.T) *world {
 		MayBreakGlass: func(p access.Principal, _ access.Approval) bool { return w.may(p, BreakGlass) }})
 	w.api = New(Options{
 		Authenticate: w.authenticate, Session: func(access.Principal) access.SessionID { return session }, Register: w.register, May: w.may,
-		Targets: []client.Target{{Name: "prod", Protocol: "kubernetes", URL: "https://g/k/prod"}},
+		Targets: []client.Target{{Name: "prod", Protocol: "kubernetes", URL: "https://g/t/prod"}},
 		Index:   w.store, Desk: w.desk, Note: w.note, Revoke: w.revoke, Restore: w.restore,
 		Forget: w.forget, Digest: func(v []byte) string { return fmt.Sprint("digest of ", len(v)) },
 		Explain: func(*access.Record) any { return "since" },

@@ -47,7 +47,7 @@ func startReader(t *testing.T, http2 bool) (*http.Client, string) {
 
 func post(t *testing.T, c *http.Client, url, auth string, body io.Reader) (*http.Response, string) {
 	t.Helper()
-	r, err := http.NewRequest("POST", url+"/k/prod/x", body)
+	r, err := http.NewRequest("POST", url+"/t/prod/x", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestUnwantedBodyEndsTheConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "POST /k/prod/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\na"); err != nil {
+	if _, err := io.WriteString(conn, "POST /t/prod/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\na"); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {

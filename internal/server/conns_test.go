@@ -39,7 +39,7 @@ func TestCarriers(t *testing.T) {
 		{"~good", "", "Unauthenticated\n"},
 		{"", "", "Unauthenticated\n"},
 	} {
-		r, err := http.NewRequest("GET", url+"/k/prod/x", nil)
+		r, err := http.NewRequest("GET", url+"/t/prod/x", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

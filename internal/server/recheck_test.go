@@ -41,7 +41,7 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 				return access.Principal{Issuer: "i", Subject: "s"}, nil
 			}})
 		serve := func(ctx context.Context) {
-			r := httptest.NewRequestWithContext(ctx, "GET", "/k/prod/watch", nil)
+			r := httptest.NewRequestWithContext(ctx, "GET", "/t/prod/watch", nil)
 			r.Header.Set("Authorization", "Bearer good")
 			go s.ServeHTTP(httptest.NewRecorder(), r)
 		}

@@ -27,7 +27,7 @@ import (
 const Own = "/gatebook/"
 
 // targets is the path below which each target is served by name.
-const targets = "/k/"
+const targets = "/t/"
 
 // Options describe a server. All but Own, Log and the limits are required.
 type Options struct {

@@ -114,15 +114,15 @@ func TestRouting(t *testing.T) {
 		code             int
 		body             string
 	}{
-		{"by path", "/k/prod/api/v1", "", []string{"Bearer good"}, 200, "ada S /api/v1 /api/v1 auth="},
-		{"escapes survive", "/k/prod/a%2Fb", "", []string{"Bearer good"}, 200, "ada S /a/b /a%2Fb auth="},
-		{"target alone", "/k/prod", "", []string{"bearer good"}, 200, "ada S / / auth="},
+		{"by path", "/t/prod/api/v1", "", []string{"Bearer good"}, 200, "ada S /api/v1 /api/v1 auth="},
+		{"escapes survive", "/t/prod/a%2Fb", "", []string{"Bearer good"}, 200, "ada S /a/b /a%2Fb auth="},
+		{"target alone", "/t/prod", "", []string{"bearer good"}, 200, "ada S / / auth="},
 		{"by host", "/gate", "prod.example", []string{"Bearer good"}, 200, "ada S /gate /gate auth="},
 		{"own", "/gatebook/v1/x", "prod.example", nil, 200, "own /gatebook/v1/x"},
-		{"no token", "/k/prod/api", "", nil, 401, "Unauthenticated\n"},
-		{"bad token", "/k/prod/api", "", []string{"Bearer bad"}, 401, "Unauthenticated\n"},
-		{"two tokens", "/k/prod/api", "", []string{"Bearer good", "Bearer good"}, 401, "Unauthenticated\n"},
-		{"basic", "/k/prod/api", "", []string{"Basic good"}, 401, "Unauthenticated\n"},
+		{"no token", "/t/prod/api", "", nil, 401, "Unauthenticated\n"},
+		{"bad token", "/t/prod/api", "", []string{"Bearer bad"}, 401, "Unauthenticated\n"},
+		{"two tokens", "/t/prod/api", "", []string{"Bearer good", "Bearer good"}, 401, "Unauthenticated\n"},
+		{"basic", "/t/prod/api", "", []string{"Basic good"}, 401, "Unauthenticated\n"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			if code, body := get(t, c, url+x.path, x.host, x.auth...); code != x.code || body != x.body {
@@ -130,7 +130,7 @@ func TestRouting(t *testing.T) {
 			}
 		})
 	}
-	for _, path := range []string{"/", "/k/", "/k/other/api", "/api/v1", "/k%2Fprod/api", "/gatebook"} {
+	for _, path := range []string{"/", "/t/", "/t/other/api", "/api/v1", "/k%2Fprod/api", "/gatebook"} {
 		if code, body := get(t, c, url+path, "", "Bearer good"); code != 404 {
 			t.Errorf("%s: got %d %q, want 404", path, code, body)
 		}
@@ -142,7 +142,7 @@ func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
 	s, c, url := start(t, h)
 	gone := make(chan error, 1)
 	go func() {
-		r, _ := http.NewRequest("GET", url+"/k/prod/x", nil)
+		r, _ := http.NewRequest("GET", url+"/t/prod/x", nil)
 		r.Header.Set("Authorization", "Bearer good")
 		resp, err := c.Do(r)
 		if err == nil {

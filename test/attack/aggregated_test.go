@@ -50,7 +50,7 @@ func TestK03AggregatedRedirect(t *testing.T) {
 	register(t, ns, group, api.URL)
 	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
 	token := g.Agent(ns, "claude", "")
-	path := "/k/lab/apis/" + group + "/v1/namespaces/" + ns + "/things"
+	path := "/t/lab/apis/" + group + "/v1/namespaces/" + ns + "/things"
 	waitFor(t, "the aggregated API to be served", func() bool {
 		return over(t, g, h2).do(request{path: path, token: token}).code == 200
 	})
@@ -142,7 +142,7 @@ func TestK03UpstreamRedirect(t *testing.T) {
 				sep = "&"
 			}
 			tried++
-			a := over(t, g, h2).do(request{path: fmt.Sprintf("/k/fake%s%scode=%d", p, sep, code), token: token})
+			a := over(t, g, h2).do(request{path: fmt.Sprintf("/t/fake%s%scode=%d", p, sep, code), token: token})
 			if a.code != http.StatusBadGateway || cause(a.status(t), "GatebookCode") != string(access.CodeUpstream) ||
 				strings.Contains(fmt.Sprint(a.header, string(a.body)), "canary") {
 				t.Errorf("%s %d: answered %d %v %s", p, code, a.code, a.header, a.body)

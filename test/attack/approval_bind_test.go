@@ -50,7 +50,7 @@ func newAsk(t *testing.T, approvers string, o lab.Options) *ask {
 
 // creating makes an object with a new name each time it runs, so that executions can be counted.
 func (a *ask) creating(name string) request {
-	return request{method: "POST", path: "/k/lab/api/v1/namespaces/" + a.ns + "/configmaps", token: a.agent, header: []string{"Content-Type: application/json", "User-Agent: agent"},
+	return request{method: "POST", path: "/t/lab/api/v1/namespaces/" + a.ns + "/configmaps", token: a.agent, header: []string{"Content-Type: application/json", "User-Agent: agent"},
 		body: fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"%s-"},"data":{"text":"one"}}`, name)}
 }
 
@@ -161,7 +161,7 @@ func TestI82I105ChangedAfterApproval(t *testing.T) {
 		"two slashes":               changed(func(q *request) { q.path = strings.Replace(q.path, "/configmaps", "//configmaps", 1) }),
 		"an escaped slash":          changed(func(q *request) { q.path = strings.Replace(q.path, "/configmaps", "%2Fconfigmaps", 1) }),
 		"a dot":                     changed(func(q *request) { q.path = strings.Replace(q.path, "/configmaps", "/./configmaps", 1) }),
-		"another target":            changed(func(q *request) { q.path = strings.Replace(q.path, "/k/lab/", "/k/twin/", 1) }),
+		"another target":            changed(func(q *request) { q.path = strings.Replace(q.path, "/t/lab/", "/t/twin/", 1) }),
 		"another namespace":         changed(func(q *request) { q.path = strings.Replace(q.path, a.ns, "default", 1) }),
 		"another principal":         changed(func(q *request) { q.token = other }),
 	} {

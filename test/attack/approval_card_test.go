@@ -43,7 +43,7 @@ func TestI84NoApprovalByBrowser(t *testing.T) {
 		"preflight":               {method: "OPTIONS", path: path, header: []string{evil, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization, content-type"}},
 		"an unknown field":        {method: "POST", path: path, token: ada, header: []string{"Content-Type: application/json"}, body: `{"yes":true,"approver":{"name":"root"}}`},
 		"the agent":               {method: "POST", path: path, token: a.agent, header: []string{"Content-Type: application/json"}, body: yes},
-		"through the target":      {method: "POST", path: "/k/lab" + path, token: ada, header: []string{"Content-Type: application/json"}, body: yes},
+		"through the target":      {method: "POST", path: "/t/lab" + path, token: ada, header: []string{"Content-Type: application/json"}, body: yes},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := over(t, a.g, h1).do(r)
@@ -114,7 +114,7 @@ func TestI87Uninspectable(t *testing.T) {
 	object := `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"big"},"data":{"a":"b"` + lines.String() + `}}`
 	must(t, admin(t, object, "-n", a.ns, "create", "-f", "-"))
 	must(t, admin(t, "", "-n", a.ns, "create", "configmap", "applied"))
-	in := "/k/lab/api/v1/namespaces/" + a.ns
+	in := "/t/lab/api/v1/namespaces/" + a.ns
 	for name, c := range map[string]struct {
 		request
 		field string
@@ -194,7 +194,7 @@ func TestI103CardIsWhole(t *testing.T) {
 	}
 	// Of a command nothing is left out either.
 	long := strings.Repeat("x", 20_000)
-	exec := "/k/lab/api/v1/namespaces/" + a.ns + "/pods/box/exec?" + url.Values{"command": {"echo", long, "the end"}, "stdout": {"1"}}.Encode()
+	exec := "/t/lab/api/v1/namespaces/" + a.ns + "/pods/box/exec?" + url.Values{"command": {"echo", long, "the end"}, "stdout": {"1"}}.Encode()
 	a.send(request{path: exec, token: a.agent, header: []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol: v5.channel.k8s.io"}})
 	if p := pending(t, a.desk, "the end"); !strings.Contains(p.Operation.Command, long) {
 		t.Errorf("the command is cut: %d bytes", len(p.Operation.Command))

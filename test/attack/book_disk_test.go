@@ -74,7 +74,7 @@ func TestB93DiskFull(t *testing.T) {
 	refused := 0
 	for i := 0; refused < 20 && i < 500; i++ { // what is left of the journal's last page takes a few more
 		name := fmt.Sprintf("full-%d", i)
-		a := over(t, g, h1).do(request{method: "POST", path: "/k/lab/api/v1/namespaces/" + ns + "/configmaps", token: agent,
+		a := over(t, g, h1).do(request{method: "POST", path: "/t/lab/api/v1/namespaces/" + ns + "/configmaps", token: agent,
 			header: []string{"Content-Type: application/json"}, body: fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q}}`, name)})
 		switch a.code {
 		case http.StatusCreated:

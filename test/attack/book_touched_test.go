@@ -36,7 +36,7 @@ func keptBook(t *testing.T) *kept {
 	work := func(account string) {
 		token := g.Agent(ns, account, "")
 		for i := range 5 {
-			r := over(t, g, h1).do(request{method: "POST", path: "/k/lab/api/v1/namespaces/" + ns + "/configmaps", token: token, header: []string{"Content-Type: application/json"},
+			r := over(t, g, h1).do(request{method: "POST", path: "/t/lab/api/v1/namespaces/" + ns + "/configmaps", token: token, header: []string{"Content-Type: application/json"},
 				body: fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%s-%d"},"data":{"a":"%s"}}`, account, i, strings.Repeat("x", 500))})
 			if r.code != 201 {
 				t.Fatalf("%d %s", r.code, r.body)
@@ -250,7 +250,7 @@ func TestVerifyCountsWhatIsNotSealed(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
 	token := g.Agent(ns, "claude", "")
 	for range 5 {
-		over(t, g, h1).do(request{path: "/k/lab/api/v1/namespaces/" + ns + "/pods", token: token})
+		over(t, g, h1).do(request{path: "/t/lab/api/v1/namespaces/" + ns + "/pods", token: token})
 	}
 	verify := []string{"verify", "--data", g.Data(), "--key", g.Data("auditor.key")}
 	r := g.CLI("", verify...)
@@ -299,7 +299,7 @@ func TestB89RewrittenWithTheGatewaysKey(t *testing.T) {
 	ns := namespace(t)
 	token := fresh.Agent(ns, "claude", "")
 	for i := range 20 {
-		over(t, fresh, h1).do(request{path: fmt.Sprint("/k/lab/api/v1/namespaces/", ns, "/pods?n=", i), token: token})
+		over(t, fresh, h1).do(request{path: fmt.Sprint("/t/lab/api/v1/namespaces/", ns, "/pods?n=", i), token: token})
 	}
 	fresh.Stop()
 	verify := func(extra ...string) lab.Result {

@@ -20,12 +20,12 @@ func TestK09ExecByGetAndPost(t *testing.T) {
 	for _, path := range []string{execPath, attachPath, forwardPath} {
 		cards := map[string]bool{}
 		ways := []request{
-			{path: "/k/lab" + path, header: webSocket("v5.channel.k8s.io")},
-			{path: "/k/lab" + path, header: webSocket("v4.channel.k8s.io", "v3.channel.k8s.io")},
-			{method: "POST", path: "/k/lab" + path, header: spdy("v4.channel.k8s.io")},
-			{method: "GET", path: "/k/lab" + path, header: spdy("v4.channel.k8s.io", "v3.channel.k8s.io")},
-			{method: "POST", path: "/k/lab" + path},
-			{path: "/k/lab" + path},
+			{path: "/t/lab" + path, header: webSocket("v5.channel.k8s.io")},
+			{path: "/t/lab" + path, header: webSocket("v4.channel.k8s.io", "v3.channel.k8s.io")},
+			{method: "POST", path: "/t/lab" + path, header: spdy("v4.channel.k8s.io")},
+			{method: "GET", path: "/t/lab" + path, header: spdy("v4.channel.k8s.io", "v3.channel.k8s.io")},
+			{method: "POST", path: "/t/lab" + path},
+			{path: "/t/lab" + path},
 		}
 		for n, q := range ways {
 			q.token = token
@@ -50,7 +50,7 @@ func TestK09ExecByGetAndPost(t *testing.T) {
 // K30: the options of exec are read as the API server reads them.
 func TestK30ExecOptions(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Config: quick})
-	base := "/k/lab/api/v1/namespaces/default/pods/x/exec?"
+	base := "/t/lab/api/v1/namespaces/default/pods/x/exec?"
 	var table []attempt
 	for query, want := range map[string]access.Exec{
 		"stdin=1&tty=T&command=a&command=b":        {Stdin: true, TTY: true, Command: []string{"a", "b"}},

@@ -13,7 +13,7 @@ func TestH73SlowBody(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Config: "limits: {bodyTimeout: 500ms}\n", Policy: map[string]string{"all.yaml": allowAll}})
 	audit := cluster.Audit(t)
 	for path, token := range map[string]string{
-		"/k/lab/api/v1/namespaces/default/configmaps": g.Person("actor-slow"),
+		"/t/lab/api/v1/namespaces/default/configmaps": g.Person("actor-slow"),
 		"/gatebook/v1/revocations":                    g.Person("root", "admins"),
 	} {
 		c := over(t, g, h1)

@@ -28,13 +28,13 @@ func TestK05Impersonation(t *testing.T) {
 		"Impersonate-Extra-a%20b: x", "Impersonate-Extra-a!b: x", "impersonate-extra-A|b: x", "Impersonate-: x",
 	} {
 		for _, p := range []string{"/api/v1/namespaces", "/version", execPath, "/api/v1/namespaces/default/pods/x/proxy/"} {
-			table = append(table, attempt{name: h + " " + p, code: access.CodeMalformed, request: request{path: "/k/lab" + p, header: []string{h}}})
+			table = append(table, attempt{name: h + " " + p, code: access.CodeMalformed, request: request{path: "/t/lab" + p, header: []string{h}}})
 		}
 	}
 	table = append(table,
-		attempt{name: "upgrade", over: h1, code: access.CodeMalformed, request: request{path: "/k/lab" + execPath, header: append(webSocket("v5.channel.k8s.io"), "Impersonate-User: system:admin")}},
-		attempt{name: "nominated", over: h1, code: access.CodeMalformed, request: request{path: "/k/lab/version", header: []string{"Connection: Impersonate-User", "Impersonate-User: system:admin"}}},
-		attempt{name: "twice", code: access.CodeMalformed, request: request{path: "/k/lab/version", header: []string{"Impersonate-User: a", "Impersonate-User: b"}}},
+		attempt{name: "upgrade", over: h1, code: access.CodeMalformed, request: request{path: "/t/lab" + execPath, header: append(webSocket("v5.channel.k8s.io"), "Impersonate-User: system:admin")}},
+		attempt{name: "nominated", over: h1, code: access.CodeMalformed, request: request{path: "/t/lab/version", header: []string{"Connection: Impersonate-User", "Impersonate-User: system:admin"}}},
+		attempt{name: "twice", code: access.CodeMalformed, request: request{path: "/t/lab/version", header: []string{"Impersonate-User: a", "Impersonate-User: b"}}},
 	)
 	attack(t, g, table)
 }
@@ -67,7 +67,7 @@ func TestK05ClaimsAreStripped(t *testing.T) {
 			}
 			path := []string{"/api/v1/pods", "/api/v1/namespaces/a/pods/b/proxy/c", "/api/v1/namespaces/a/services/b/proxy/"}[n%3]
 			n := len(fake.Seen())
-			a := over(t, g, proto).do(request{path: "/k/fake" + path, token: token, header: []string{h}})
+			a := over(t, g, proto).do(request{path: "/t/fake" + path, token: token, header: []string{h}})
 			for _, s := range fake.Seen()[n:] {
 				if strings.Contains(strings.ToLower(s.Dump), "canary") {
 					t.Errorf("%s by %s reached the upstream:\n%s", h, proto, s.Dump)
@@ -104,7 +104,7 @@ func TestK06ConnectionNominatesOwnHeaders(t *testing.T) {
 		"Audit-Id", "Accept-Encoding", "Impersonate-User, keep-alive", "close, Impersonate-User", ",,Impersonate-User,,", "\tImpersonate-User\t", "Host", "Content-Length", "Accept"} {
 		for _, header := range [][]string{{"Connection: " + nominated}, {"Connection: keep-alive", "Connection: " + nominated}, {"Proxy-Connection: " + nominated}, {"Keep-Alive: " + nominated}} {
 			n := len(fake.Seen())
-			a := over(t, g, h1).do(request{path: "/k/fake/api/v1/pods", token: token, header: header})
+			a := over(t, g, h1).do(request{path: "/t/fake/api/v1/pods", token: token, header: header})
 			seen := fake.Seen()[n:]
 			if a.code != 200 || len(seen) != 1 {
 				t.Errorf("%q: answered %d, %d requests upstream: %s", header, a.code, len(seen), a.body)
@@ -126,7 +126,7 @@ func TestK06NominatedHeadersStay(t *testing.T) {
 	token := g.Person("actor-nominate")
 	for _, connection := range []string{"X-Own", "x-own", "keep-alive, X-Own", ",X-OWN ,"} {
 		n := len(fake.Seen())
-		a := over(t, g, h1).do(request{path: "/k/fake/api/v1/pods", token: token, header: []string{"X-Other: goes-on", "X-Own: canary", "Connection: " + connection}})
+		a := over(t, g, h1).do(request{path: "/t/fake/api/v1/pods", token: token, header: []string{"X-Other: goes-on", "X-Own: canary", "Connection: " + connection}})
 		seen := fake.Seen()[n:]
 		if a.code != 200 || len(seen) != 1 {
 			t.Errorf("%q: answered %d, %d requests upstream: %s", connection, a.code, len(seen), a.body)
@@ -149,12 +149,12 @@ func TestK06AtTheCluster(t *testing.T) {
 	n := 0
 	for _, p := range paths {
 		for _, h := range []string{"Connection: Impersonate-User", "Connection: Impersonate-User, Impersonate-Group, Impersonate-Uid, Authorization", "X-Remote-User: system:admin", "X-Remote-Group: system:masters"} {
-			over(t, g, h1).do(request{path: "/k/lab" + p, token: token, header: []string{h}})
+			over(t, g, h1).do(request{path: "/t/lab" + p, token: token, header: []string{h}})
 			n++
 		}
 	}
 	c := over(t, g, h1)
-	c.do(request{path: "/k/lab" + paths[2], token: token, header: append(webSocket("v5.channel.k8s.io"), "Connection: Impersonate-User, Impersonate-Group")})
+	c.do(request{path: "/t/lab" + paths[2], token: token, header: append(webSocket("v5.channel.k8s.io"), "Connection: Impersonate-User, Impersonate-Group")})
 	seen := 0
 	for _, e := range audit.Events(t, "") {
 		if !strings.Contains(e.URI, ns+"/pods") && e.Impersonated.Username != agent {
@@ -176,7 +176,7 @@ func TestK05Trailers(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}, Targets: fake.Target("fake", "")})
 	body := `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}`
 	c := over(t, g, h1)
-	c.send(request{method: "POST", path: "/k/fake/api/v1/namespaces/a/configmaps", token: g.Person("actor-late"), header: []string{
+	c.send(request{method: "POST", path: "/t/fake/api/v1/namespaces/a/configmaps", token: g.Person("actor-late"), header: []string{
 		"Content-Type: application/json", "Transfer-Encoding: chunked", "Trailer: Impersonate-User, X-Remote-User, Authorization"}})
 	c.write([]byte(fmt.Sprintf("%x\r\n%s\r\n0\r\nImpersonate-User: canary\r\nX-Remote-User: canary\r\nAuthorization: Bearer canary\r\n\r\n", len(body), body)))
 	a := c.read("POST")
@@ -197,7 +197,7 @@ func TestK24MethodOverride(t *testing.T) {
 	must(t, admin(t, "", "-n", ns, "create", "configmap", "keep"))
 	g := cluster.StartGateway(t, binary, lab.Options{Config: "approvals: {hold: 1ms, holdOthers: 1ms}\n"})
 	token := g.Agent(ns, "claude", "")
-	path := "/k/lab/api/v1/namespaces/" + ns + "/configmaps/keep"
+	path := "/t/lab/api/v1/namespaces/" + ns + "/configmaps/keep"
 	for _, proto := range []string{h1, h2} {
 		for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-http-method-override", "X-Original-Method"} {
 			c := over(t, g, proto)
@@ -232,7 +232,7 @@ func overridesStay(t *testing.T) {
 	for _, proto := range []string{h1, h2} {
 		for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Http_Method_Override", "X-Original-Method"} {
 			n := len(fake.Seen())
-			a := over(t, g, proto).do(request{path: "/k/fake/api/v1/namespaces/a/services/b/proxy/", token: token, header: []string{name + ": DELETE"}})
+			a := over(t, g, proto).do(request{path: "/t/fake/api/v1/namespaces/a/services/b/proxy/", token: token, header: []string{name + ": DELETE"}})
 			seen := fake.Seen()[n:]
 			if a.code != 200 || len(seen) != 1 {
 				t.Errorf("%s by %s: answered %d, %d requests upstream: %s", name, proto, a.code, len(seen), a.body)

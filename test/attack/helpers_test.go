@@ -81,7 +81,7 @@ var markers atomic.Int64
 func book(t *testing.T, g *lab.Gateway, principal string) []access.Record {
 	t.Helper()
 	marker := fmt.Sprintf("marker-%d", markers.Add(1))
-	over(t, g, h1).do(request{path: "/k/lab/" + marker, token: g.Person(marker)})
+	over(t, g, h1).do(request{path: "/t/lab/" + marker, token: g.Person(marker)})
 	auditor := g.API(g.Person("grace", "auditors"))
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		page, err := auditor.Operations(t.Context(), client.Query{Principal: marker})

@@ -25,7 +25,7 @@ func refusedWithin(t *testing.T, g *lab.Gateway, token string, bound time.Durati
 		if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		a := c.do(request{path: "/k/lab/api/v1/namespaces", token: token})
+		a := c.do(request{path: "/t/lab/api/v1/namespaces", token: token})
 		if a.code != http.StatusOK {
 			return a
 		}
@@ -54,7 +54,7 @@ func TestI78ServiceAccountTokens(t *testing.T) {
 	agent := g.Agent(ns, "claude", "box")
 	short := g.Agent(ns, "short", "")
 	for name, tok := range map[string]string{"of a pod": agent, "of an account": short} {
-		if a := over(t, g, h1).do(request{path: "/k/lab/api/v1/namespaces", token: tok}); a.code != http.StatusOK {
+		if a := over(t, g, h1).do(request{path: "/t/lab/api/v1/namespaces", token: tok}); a.code != http.StatusOK {
 			t.Fatalf("%s, while it stands: %d %s", name, a.code, a.body)
 		}
 	}
@@ -160,7 +160,7 @@ func TestI80RevocationCutsStreams(t *testing.T) {
 				t.Errorf("revoked %+v, and this goes on: %s", r, s.name)
 			}
 		}
-		a := over(t, g, h1).do(request{path: "/k/lab/api/v1/namespaces", token: token})
+		a := over(t, g, h1).do(request{path: "/t/lab/api/v1/namespaces", token: token})
 		if s := a.status(t); a.code != http.StatusForbidden || !strings.Contains(s.Message, "revoked") {
 			t.Errorf("after revocation: %d %s", a.code, a.body)
 		}

@@ -79,7 +79,7 @@ func unsigned(t *testing.T, header, c map[string]any, signature string) string {
 func refusesToken(t *testing.T, g *lab.Gateway, token string) {
 	t.Helper()
 	for _, proto := range []string{h1, h2} {
-		a := over(t, g, proto).do(request{path: "/k/lab/api/v1/namespaces", token: token})
+		a := over(t, g, proto).do(request{path: "/t/lab/api/v1/namespaces", token: token})
 		if s := a.status(t); a.code != http.StatusUnauthorized || s.Reason != "Unauthorized" {
 			t.Errorf("the cluster over %s: %d %.200q", proto, a.code, a.body)
 		}
@@ -191,7 +191,7 @@ func TestI77KeysOfTheAttacker(t *testing.T) {
 	}
 	before, c := fetched.Load(), over(t, g, h1)
 	for i := range 200 {
-		a := c.do(request{path: "/k/lab/version", token: forge(t, jose.ES256, own, map[string]any{"kid": fmt.Sprint("unknown-", i)}, remote)})
+		a := c.do(request{path: "/t/lab/version", token: forge(t, jose.ES256, own, map[string]any{"kid": fmt.Sprint("unknown-", i)}, remote)})
 		if a.code != http.StatusUnauthorized {
 			t.Fatalf("kid %d: %d %s", i, a.code, a.body)
 		}

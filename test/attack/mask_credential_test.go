@@ -86,8 +86,8 @@ func TestM45CopiesOfTheGatewaysCredentials(t *testing.T) {
 			"command":      []string{"sh", "-c", `echo started; echo "$TOKEN"; echo "$KEY"; cat /left/config; while sleep 1; do :; done`},
 			"volumeMounts": []any{map[string]any{"name": "node", "mountPath": "/node"}, map[string]any{"name": "left", "mountPath": "/left"}}}}}}))
 	must(t, admin(t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=60s"))
-	a := s.do(request{path: "/k/lab/../other/anything"})
-	over := over(t, s.g, h1).do(request{path: "/k/other/api/v1/echo", token: s.agent})
+	a := s.do(request{path: "/t/lab/../other/anything"})
+	over := over(t, s.g, h1).do(request{path: "/t/other/api/v1/echo", token: s.agent})
 	s.give("an upstream that repeats its headers", over.body, headerBytes(over.header), a.body)
 	if over.code != 200 || !strings.Contains(string(over.body), "gbm-") {
 		t.Errorf("an upstream that repeats its headers: %d %s %v", over.code, over.body, over.header)

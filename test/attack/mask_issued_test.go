@@ -59,8 +59,8 @@ func TestK18IssuedTokenElsewhere(t *testing.T) {
 		}
 	})
 	s := newSceneWith(t, lab.Options{Targets: tap.Target("tap", ""), Policy: map[string]string{"all.yaml": allowAll}})
-	a := s.do(request{method: "POST", path: "/k/lab/../tap/none"})
-	a = over(t, s.g, h1).do(request{method: "POST", path: "/k/tap/api/v1/namespaces/" + s.ns + "/serviceaccounts/claude/token", token: s.agent, header: []string{"Content-Type: " + mediaJSON},
+	a := s.do(request{method: "POST", path: "/t/lab/../tap/none"})
+	a = over(t, s.g, h1).do(request{method: "POST", path: "/t/tap/api/v1/namespaces/" + s.ns + "/serviceaccounts/claude/token", token: s.agent, header: []string{"Content-Type: " + mediaJSON},
 		body: `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"expirationSeconds":3600}}`})
 	s.give("a TokenRequest", a.body, headerBytes(a.header))
 	if len(tokens) != 1 || a.code != 201 {

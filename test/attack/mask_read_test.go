@@ -89,7 +89,7 @@ func TestM30PathsOfReads(t *testing.T) {
 		s.secretsPath() + "?shardSelector=x", one + "?export=true", one + "?includeUninitialized=1",
 	} {
 		for _, proto := range []string{h1, h2} {
-			a := over(t, s.g, proto).do(request{path: "/k/lab" + path, token: s.agent})
+			a := over(t, s.g, proto).do(request{path: "/t/lab" + path, token: s.agent})
 			s.give(proto+" "+path, a.body, headerBytes(a.header))
 			if a.code != 200 && a.code != 400 {
 				t.Errorf("%s: %d %.300s", path, a.code, a.body)
@@ -138,7 +138,7 @@ func TestM30Watches(t *testing.T) {
 			}
 			sent++
 			go func() {
-				a := over(t, s.g, h1).do(request{path: "/k/lab" + path + tableOf(accept), token: s.agent, header: []string{"Accept: " + accept}})
+				a := over(t, s.g, h1).do(request{path: "/t/lab" + path + tableOf(accept), token: s.agent, header: []string{"Accept: " + accept}})
 				s.give("watch "+path+" "+accept, a.body, headerBytes(a.header))
 				if a.code != 200 && a.code != 406 {
 					t.Errorf("%s as %s: %d %.300s", path, accept, a.code, a.body)

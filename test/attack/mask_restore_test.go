@@ -179,7 +179,7 @@ func TestM44Misplaced(t *testing.T) {
 		}
 		return string(plain)
 	}
-	foreign := over(t, s.g, h1).do(request{path: "/k/lab" + s.secretsPath("s"), token: s.g.Agent(s.ns, "second", "")})
+	foreign := over(t, s.g, h1).do(request{path: "/t/lab" + s.secretsPath("s"), token: s.g.Agent(s.ns, "second", "")})
 	s.give("another session", foreign.body)
 	var their struct{ Data map[string]string }
 	if err := json.Unmarshal(foreign.body, &their); err != nil {

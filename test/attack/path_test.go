@@ -25,7 +25,7 @@ var ambiguous = []string{
 	"/api/v1/namespaces/default/pods/x/../../secrets",
 	"/version/../api/v1/secrets",
 	"/../api/v1/secrets",
-	"/../../k/lab/api/v1/secrets",
+	"/../../t/lab/api/v1/secrets",
 	"/api/v1/pods/%2e%2e/secrets",
 	"/api/v1/pods/%2E%2E/secrets",
 	"/api/v1/pods/.%2e/secrets",
@@ -110,20 +110,20 @@ func TestK14AmbiguousPath(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}})
 	var table []attempt
 	for _, p := range ambiguous {
-		table = append(table, attempt{name: p, request: request{path: "/k/lab" + p}, code: access.CodeMalformed})
+		table = append(table, attempt{name: p, request: request{path: "/t/lab" + p}, code: access.CodeMalformed})
 	}
 	for _, m := range []string{"HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		for _, p := range []string{"/api/v1/namespaces/default/pods/..%2fsecrets", "/api/v1/namespaces/default//pods", "/api/v1/namespaces/default/pods/x;/exec"} {
-			table = append(table, attempt{name: m + " " + p, request: request{method: m, path: "/k/lab" + p}, code: access.CodeMalformed})
+			table = append(table, attempt{name: m + " " + p, request: request{method: m, path: "/t/lab" + p}, code: access.CodeMalformed})
 		}
 	}
 	for _, m := range []string{"get", "TRACE", "PROPFIND", "FOO", "LIST", "G\x21T"} {
-		table = append(table, attempt{name: m, request: request{method: m, path: "/k/lab/api/v1/secrets"}, code: access.CodeMalformed})
+		table = append(table, attempt{name: m, request: request{method: m, path: "/t/lab/api/v1/secrets"}, code: access.CodeMalformed})
 	}
 	// What is not ambiguous goes on, so that the rest of the table says something.
 	for _, p := range []string{"/api/v1/namespaces/default/pods/", "/api/v1/namespaces/default/pods/a%20b", "/api/v1/namespaces/default/pods/%C3%A9",
 		"/apis/apps/v1/namespaces/default/deployments?labelSelector=a%3Db", "/version"} {
-		table = append(table, attempt{name: p, request: request{path: "/k/lab" + p}})
+		table = append(table, attempt{name: p, request: request{path: "/t/lab" + p}})
 	}
 	attack(t, g, table)
 }
@@ -135,30 +135,30 @@ func TestK14BrokenRequestLine(t *testing.T) {
 	who := "actor-broken"
 	token := g.Person(who)
 	for _, q := range []request{
-		{path: "/k/lab/api/v1/secrets%"},
-		{path: "/k/lab/api/v1/secrets%2"},
-		{path: "/k/lab/api/v1/secrets%zz"},
-		{path: "/k/lab/api/v1/secrets%u0000"},
-		{path: "/k/lab/api/v1/secrets\x00"},
-		{path: "/k/lab/api/v1/sec rets"},
-		{path: "/k/lab/api/v1/secrets\x7f"},
-		{path: "/k/lab/api/v1/secrets\r\nImpersonate-User: system:admin"},
+		{path: "/t/lab/api/v1/secrets%"},
+		{path: "/t/lab/api/v1/secrets%2"},
+		{path: "/t/lab/api/v1/secrets%zz"},
+		{path: "/t/lab/api/v1/secrets%u0000"},
+		{path: "/t/lab/api/v1/secrets\x00"},
+		{path: "/t/lab/api/v1/sec rets"},
+		{path: "/t/lab/api/v1/secrets\x7f"},
+		{path: "/t/lab/api/v1/secrets\r\nImpersonate-User: system:admin"},
 		{path: "k/lab/api/v1/secrets"},
 		{path: "*"},
-		{path: "/k/lab;/api/v1/secrets"},
-		{path: "/k/lab%2fapi/v1/secrets"},
+		{path: "/t/lab;/api/v1/secrets"},
+		{path: "/t/lab%2fapi/v1/secrets"},
 		{path: "/%6b/lab/api/v1/secrets"},
 		{path: "/k%2flab/api/v1/secrets"},
-		{path: "/k//lab/api/v1/secrets"},
-		{path: "//k/lab/api/v1/secrets"},
-		{path: "/x/../k/lab/api/v1/secrets"},
-		{path: "/gatebook/../k/lab/api/v1/secrets"},
-		{path: "/gatebook/%2e%2e/k/lab/api/v1/secrets"},
+		{path: "/t//lab/api/v1/secrets"},
+		{path: "//t/lab/api/v1/secrets"},
+		{path: "/x/../t/lab/api/v1/secrets"},
+		{path: "/gatebook/../t/lab/api/v1/secrets"},
+		{path: "/gatebook/%2e%2e/t/lab/api/v1/secrets"},
 		{path: "/gatebook%2f..%2fk/lab/api/v1/secrets"},
-		{path: "/k/LAB/api/v1/secrets"},
-		{path: "/k/lab./api/v1/secrets"},
-		{path: "/k/../k/other/api/v1/secrets"},
-		{method: "CONNECT", path: "/k/lab/api/v1/secrets"},
+		{path: "/t/LAB/api/v1/secrets"},
+		{path: "/t/lab./api/v1/secrets"},
+		{path: "/t/../t/other/api/v1/secrets"},
+		{method: "CONNECT", path: "/t/lab/api/v1/secrets"},
 		{method: "CONNECT", path: "localhost:1"},
 	} {
 		q.token = token
@@ -194,7 +194,7 @@ func TestK14RecordAgreesWithTheAPIServer(t *testing.T) {
 		"/apis/apps/v1/deployments", "/apis/apps/v1/namespaces/default/deployments/d/scale", "/apis/apps", "/apis/apps/v1", "/api/v1", "/api",
 		"/apis/x.example.org/v1/things/y/z", "/API/v1/secrets", "/apis/v1/secrets", "/api/v1/namespaces", "/api/v1/namespaces/default/Secrets",
 	} {
-		c.do(request{path: "/k/lab" + p, token: g.Person(who)})
+		c.do(request{path: "/t/lab" + p, token: g.Person(who)})
 	}
 	seen := map[string]lab.AuditEvent{}
 	for _, e := range audit.Events(t, who) {

@@ -36,7 +36,7 @@ func runs(command ...string) func(*testing.T, access.Record) {
 // K8: what reaches a kubelet is denied by the default policy, by any method and path, and a command in it is read.
 func TestK08NodeProxy(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Config: quick})
-	node := "/k/lab/api/v1/nodes/labnode/proxy"
+	node := "/t/lab/api/v1/nodes/labnode/proxy"
 	var table []attempt
 	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		for _, p := range []string{"", "/", "/pods", "/exec/ns/pod/c?command=id&output=1", "/run/ns/pod/c?cmd=id", "/attach/ns/pod/c", "/portForward/ns/pod?port=80", "/cri/exec/token",
@@ -45,7 +45,7 @@ func TestK08NodeProxy(t *testing.T) {
 		}
 	}
 	for _, n := range []string{"labnode:10250", "https:labnode:10250", "http:labnode:10255", "https:labnode:", "10.244.53.1"} {
-		table = append(table, attempt{name: n, request: request{path: "/k/lab/api/v1/nodes/" + n + "/proxy/pods"}, code: access.CodeDenied, rule: "node-proxy"})
+		table = append(table, attempt{name: n, request: request{path: "/t/lab/api/v1/nodes/" + n + "/proxy/pods"}, code: access.CodeDenied, rule: "node-proxy"})
 	}
 	table = append(table,
 		attempt{name: "exec", request: request{path: node + "/exec/ns/pod/c?command=cat&command=/etc/shadow&output=1"}, code: access.CodeDenied, rule: "node-proxy", check: runs("cat", "/etc/shadow")},
@@ -63,7 +63,7 @@ func TestK08NodeProxyAllowed(t *testing.T) {
   - {id: kubelet, protocol: kubernetes, effect: allow, resources: [nodes/proxy], reason: metrics are needed}
   - {id: commands, protocol: kubernetes, effect: approve, when: has(kubernetes.exec), reason: a command}
 `}})
-	node := "/k/lab/api/v1/nodes/labnode/proxy"
+	node := "/t/lab/api/v1/nodes/labnode/proxy"
 	attack(t, g, []attempt{
 		{name: "metrics", request: request{path: node + "/metrics"}},
 		{name: "exec", request: request{path: node + "/exec/ns/pod/c?command=id"}, code: access.CodeApprovalPending, rule: "commands"},
@@ -73,7 +73,7 @@ func TestK08NodeProxyAllowed(t *testing.T) {
 		{name: "attach", request: request{path: node + "/attach/ns/pod/c"}, code: access.CodeApprovalPending, rule: "commands"},
 		{name: "run", request: request{method: "POST", path: node + "/run/ns/pod/c?cmd=id"}, code: access.CodeApprovalPending, rule: "commands"},
 		{name: "run with a uid", request: request{method: "POST", path: node + "/run/ns/pod/uid/c?cmd=id"}, code: access.CodeApprovalPending, rule: "commands"},
-		{name: "by name and port", request: request{path: "/k/lab/api/v1/nodes/https:labnode:10250/proxy/exec/ns/pod/c?command=id"}, code: access.CodeApprovalPending, rule: "commands"},
+		{name: "by name and port", request: request{path: "/t/lab/api/v1/nodes/https:labnode:10250/proxy/exec/ns/pod/c?command=id"}, code: access.CodeApprovalPending, rule: "commands"},
 		{name: "WebSocket", over: h1, request: request{path: node + "/exec/ns/pod/c?command=id", header: webSocket("v4.channel.k8s.io")}, code: access.CodeMalformed},
 		{name: "SPDY", over: h1, request: request{method: "POST", path: node + "/exec/ns/pod/c?command=id", header: spdy("v4.channel.k8s.io")}, code: access.CodeMalformed},
 	})
@@ -87,27 +87,27 @@ func TestK10Proxy(t *testing.T) {
 		for _, r := range []string{"pods", "services"} {
 			for _, p := range []string{"/x/proxy", "/x/proxy/", "/x/proxy/a/b?c=d", "/x:80/proxy/", "/https:x:443/proxy/", "/x:http/proxy/proxy", "/x/proxy/api/v1/secrets"} {
 				table = append(table, attempt{name: m + " " + r + p, code: access.CodeApprovalPending, rule: "proxy", check: is("proxy", r, "proxy"),
-					request: request{method: m, path: "/k/lab/api/v1/namespaces/default/" + r + p}})
+					request: request{method: m, path: "/t/lab/api/v1/namespaces/default/" + r + p}})
 			}
 		}
 	}
 	table = append(table,
-		attempt{name: "WebSocket", over: h1, code: access.CodeMalformed, request: request{path: "/k/lab/api/v1/namespaces/default/pods/x/proxy/", header: webSocket()}},
-		attempt{name: "in kube-system", code: access.CodeApprovalPending, rule: "system-namespaces", request: request{path: "/k/lab/api/v1/namespaces/kube-system/services/x/proxy/"}})
+		attempt{name: "WebSocket", over: h1, code: access.CodeMalformed, request: request{path: "/t/lab/api/v1/namespaces/default/pods/x/proxy/", header: webSocket()}},
+		attempt{name: "in kube-system", code: access.CodeApprovalPending, rule: "system-namespaces", request: request{path: "/t/lab/api/v1/namespaces/kube-system/services/x/proxy/"}})
 	attack(t, g, table)
 	// A rule for reads, as wide as can be, says nothing about the proxy.
 	g = cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"p.yaml": `rules:
   - {id: reads, protocol: kubernetes, effect: allow, verbs: [get, list, watch], resources: ["*", "*/*"], reason: reads}
 `}})
 	attack(t, g, []attempt{
-		{name: "pod", code: access.CodeDenied, request: request{path: "/k/lab/api/v1/namespaces/default/pods/x/proxy/"}},
-		{name: "service", code: access.CodeDenied, request: request{path: "/k/lab/api/v1/namespaces/default/services/x/proxy/metrics"}},
-		{name: "node", code: access.CodeDenied, request: request{path: "/k/lab/api/v1/nodes/labnode/proxy/pods"}},
-		{name: "exec by GET", code: access.CodeDenied, request: request{path: "/k/lab" + execPath}},
-		{name: "exec by WebSocket", over: h1, code: access.CodeDenied, request: request{path: "/k/lab" + execPath, header: webSocket("v5.channel.k8s.io")}},
-		{name: "attach by GET", code: access.CodeDenied, request: request{path: "/k/lab" + attachPath}},
-		{name: "port-forward by GET", code: access.CodeDenied, request: request{path: "/k/lab" + forwardPath}},
-		{name: "a read", request: request{path: "/k/lab/api/v1/namespaces/default/pods/x/log"}},
+		{name: "pod", code: access.CodeDenied, request: request{path: "/t/lab/api/v1/namespaces/default/pods/x/proxy/"}},
+		{name: "service", code: access.CodeDenied, request: request{path: "/t/lab/api/v1/namespaces/default/services/x/proxy/metrics"}},
+		{name: "node", code: access.CodeDenied, request: request{path: "/t/lab/api/v1/nodes/labnode/proxy/pods"}},
+		{name: "exec by GET", code: access.CodeDenied, request: request{path: "/t/lab" + execPath}},
+		{name: "exec by WebSocket", over: h1, code: access.CodeDenied, request: request{path: "/t/lab" + execPath, header: webSocket("v5.channel.k8s.io")}},
+		{name: "attach by GET", code: access.CodeDenied, request: request{path: "/t/lab" + attachPath}},
+		{name: "port-forward by GET", code: access.CodeDenied, request: request{path: "/t/lab" + forwardPath}},
+		{name: "a read", request: request{path: "/t/lab/api/v1/namespaces/default/pods/x/log"}},
 	})
 }
 
@@ -118,7 +118,7 @@ func TestK11LegacyPaths(t *testing.T) {
 	for _, m := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"} {
 		for _, p := range []string{"/api/v1/proxy/nodes/labnode/exec/a/b/c?command=id", "/api/v1/proxy/nodes/labnode/run/a/b/c?cmd=id", "/api/v1/proxy/nodes/labnode",
 			"/api/v1/proxy/namespaces/default/pods/x/y", "/api/v1/proxy/namespaces/default/services/x:80/y"} {
-			table = append(table, attempt{name: m + " " + p, code: access.CodeDenied, request: request{method: m, path: "/k/lab" + p}, check: func(t *testing.T, r access.Record) {
+			table = append(table, attempt{name: m + " " + p, code: access.CodeDenied, request: request{method: m, path: "/t/lab" + p}, check: func(t *testing.T, r access.Record) {
 				if r.Operation.Kubernetes.Verb != "proxy" {
 					t.Errorf("%s: recorded as %s", r.Operation.Command, r.Operation.Kubernetes.Verb)
 				}
@@ -128,14 +128,14 @@ func TestK11LegacyPaths(t *testing.T) {
 			continue
 		}
 		for _, p := range []string{"/api/v1/watch/secrets", "/api/v1/watch/namespaces/default/configmaps/x", "/apis/apps/v1/watch/deployments"} {
-			table = append(table, attempt{name: m + " " + p, code: access.CodeMalformed, request: request{method: m, path: "/k/lab" + p}})
+			table = append(table, attempt{name: m + " " + p, code: access.CodeMalformed, request: request{method: m, path: "/t/lab" + p}})
 		}
 	}
 	table = append(table,
-		attempt{name: "watch of an exec", code: access.CodeApprovalPending, rule: "exec", request: request{path: "/k/lab/api/v1/watch/namespaces/default/pods/x/exec?command=id"}},
-		attempt{name: "watch of a proxy", code: access.CodeApprovalPending, rule: "proxy", request: request{path: "/k/lab/api/v1/watch/namespaces/default/pods/x/proxy/y"}},
-		attempt{name: "watch of a kubelet", code: access.CodeDenied, rule: "node-proxy", request: request{path: "/k/lab/api/v1/watch/nodes/labnode/proxy/exec"}},
-		attempt{name: "a version of old", code: access.CodeApprovalPending, rule: "exec", request: request{path: "/k/lab/api/v1beta3/namespaces/default/pods/x/exec"}})
+		attempt{name: "watch of an exec", code: access.CodeApprovalPending, rule: "exec", request: request{path: "/t/lab/api/v1/watch/namespaces/default/pods/x/exec?command=id"}},
+		attempt{name: "watch of a proxy", code: access.CodeApprovalPending, rule: "proxy", request: request{path: "/t/lab/api/v1/watch/namespaces/default/pods/x/proxy/y"}},
+		attempt{name: "watch of a kubelet", code: access.CodeDenied, rule: "node-proxy", request: request{path: "/t/lab/api/v1/watch/nodes/labnode/proxy/exec"}},
+		attempt{name: "a version of old", code: access.CodeApprovalPending, rule: "exec", request: request{path: "/t/lab/api/v1beta3/namespaces/default/pods/x/exec"}})
 	attack(t, g, table)
 }
 
@@ -151,7 +151,7 @@ func TestK11LegacyWatchIsMasked(t *testing.T) {
 		if strings.Contains(p, "?") {
 			sep = "&"
 		}
-		a := over(t, g, h2).do(request{path: "/k/lab" + p + sep + "timeoutSeconds=1", token: token})
+		a := over(t, g, h2).do(request{path: "/t/lab" + p + sep + "timeoutSeconds=1", token: token})
 		if a.code != http.StatusOK || !strings.Contains(string(a.body), `"ADDED"`) || strings.Contains(string(a.body), "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5") {
 			t.Errorf("%s: answered %d %s", p, a.code, a.body)
 		}

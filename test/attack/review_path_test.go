@@ -16,7 +16,7 @@ func TestK5AccountOfAnotherCluster(t *testing.T) {
 	agent := g.Agent(ns, "claude", "")
 	must(t, g.Kubectl(agent, "", "-n", ns, "get", "pods"))
 	audit := cluster.Audit(t)
-	r := g.Kubectl(agent, "", "--server", g.URL+"/k/twin", "get", "--raw", "/api/v1/namespaces/"+ns+"/configmaps")
+	r := g.Kubectl(agent, "", "--server", g.URL+"/t/twin", "get", "--raw", "/api/v1/namespaces/"+ns+"/configmaps")
 	if r.Code == 0 || !strings.Contains(r.Out(), "account of another cluster") {
 		t.Errorf("exit %d\n%s", r.Code, r.Out())
 	}

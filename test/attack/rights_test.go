@@ -11,7 +11,7 @@ import (
 
 // write is a change with a body.
 func write(method, path, contentType, body string) request {
-	return request{method: method, path: "/k/lab" + path, header: []string{"Content-Type: " + contentType}, body: body}
+	return request{method: method, path: "/t/lab" + path, header: []string{"Content-Type: " + contentType}, body: body}
 }
 
 const (
@@ -30,7 +30,7 @@ func TestK12UnknownIsDenied(t *testing.T) {
 	for _, p := range []string{"/api/v1/namespaces/default/pods/x/unknown", "/api/v1/namespaces/default/secrets/x/unmasked", "/apis/x.example/v1/namespaces/a/things/b/exec",
 		"/api/v1/namespaces/default/pods/x/debug", "/apis/apps/v1/namespaces/default/deployments/x/rollback", "/api/v1/namespaces/default/serviceaccounts/x/token",
 		"/metrics", "/logs/", "/logs/kube-apiserver.log", "/debug/pprof/heap", "/configz", "/flagz", "/statusz", "/ui", "/swaggerapi", "/apisx", "/openapi/v4", "/healthzx", "/.well-known/x", "/index.html"} {
-		table = append(table, attempt{name: p, request: request{path: "/k/lab" + p}, code: access.CodeDenied})
+		table = append(table, attempt{name: p, request: request{path: "/t/lab" + p}, code: access.CodeDenied})
 	}
 	for _, m := range []string{"POST", "PUT", "DELETE"} {
 		for _, p := range []string{"/apis/x.example/v1/namespaces/a/things", "/apis/x.example/v1/things", "/api/v1/namespaces/default/secrets/x/unmasked",
@@ -211,11 +211,11 @@ func TestK30bDryRun(t *testing.T) {
 		{name: "update", code: access.CodeApprovalPending, check: said(true), request: write("PUT", base+"/x?dryRun=All", jsonType, cm)},
 		{name: "patch", code: access.CodeApprovalPending, check: said(true), request: write("PATCH", base+"/x?dryRun=All", mergeType, `{"data":{}}`)},
 		{name: "apply", code: access.CodeApprovalPending, check: said(true), request: write("PATCH", base+"/x?dryRun=All&fieldManager=m", applyType, cm)},
-		{name: "delete", code: access.CodeApprovalPending, check: said(true), request: request{method: "DELETE", path: "/k/lab" + base + "/x?dryRun=All"}},
+		{name: "delete", code: access.CodeApprovalPending, check: said(true), request: request{method: "DELETE", path: "/t/lab" + base + "/x?dryRun=All"}},
 		{name: "delete by its body", code: access.CodeApprovalPending, check: said(true), request: write("DELETE", base+"/x", jsonType, `{"kind":"DeleteOptions","apiVersion":"v1","dryRun":["All"]}`)},
 		{name: "delete whose body says otherwise", code: access.CodeApprovalPending, check: said(false), request: write("DELETE", base+"/x?dryRun=All", jsonType, `{"kind":"DeleteOptions","apiVersion":"v1"}`)},
 		{name: "a secret", code: access.CodeApprovalPending, check: said(true), rule: "modify-secret", request: write("POST", "/api/v1/namespaces/default/secrets?dryRun=All", jsonType, `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"x"}}`)},
-		{name: "exec, which knows none", code: access.CodeApprovalPending, check: said(false), request: request{path: "/k/lab" + execPath + "&dryRun=All"}},
+		{name: "exec, which knows none", code: access.CodeApprovalPending, check: said(false), request: request{path: "/t/lab" + execPath + "&dryRun=All"}},
 		{name: "in lower case", code: access.CodeApprovalPending, check: said(false), request: write("POST", base+"?dryRun=all", jsonType, cm)},
 		{name: "elsewhere in capitals", code: access.CodeApprovalPending, check: said(false), request: write("POST", base+"?dryrun=All", jsonType, cm)},
 		{name: "a denied kind", code: access.CodeDenied, request: write("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests?dryRun=All", jsonType, `{}`)},

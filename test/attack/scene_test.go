@@ -126,8 +126,8 @@ func (s *scene) kubectlEnv(env []string, stdin string, args ...string) lab.Resul
 func (s *scene) do(q request) answer {
 	s.t.Helper()
 	q.token = s.agent
-	if !strings.HasPrefix(q.path, "/k/lab") {
-		q.path = "/k/lab" + q.path
+	if !strings.HasPrefix(q.path, "/t/lab") {
+		q.path = "/t/lab" + q.path
 	}
 	a := over(s.t, s.g, h1).do(q)
 	what := strings.TrimSpace(q.method + " " + q.path + " " + strings.Join(q.header, ", "))

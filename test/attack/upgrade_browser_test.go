@@ -24,7 +24,7 @@ func TestK04UpgradeByBrowser(t *testing.T) {
 		} {
 			for _, path := range []string{execPath, attachPath, forwardPath, execPath + "&access_token=" + token} {
 				c := over(t, g, h1)
-				c.send(request{path: "/k/fake" + path, header: append(append(webSocket("v5.channel.k8s.io"), "Origin: "+origin), ambient...)})
+				c.send(request{path: "/t/fake" + path, header: append(append(webSocket("v5.channel.k8s.io"), "Origin: "+origin), ambient...)})
 				a := c.read("GET")
 				if a.code != http.StatusUnauthorized || cause(a.status(t), "GatebookCode") != string(access.CodeUnauthenticated) {
 					t.Errorf("%s from %s with %.60q: answered %d %s", path, origin, ambient, a.code, a.body)
@@ -38,7 +38,7 @@ func TestK04UpgradeByBrowser(t *testing.T) {
 	if s := fake.Seen(); len(s) > 0 {
 		t.Errorf("reached the upstream: %+v", s)
 	}
-	a := over(t, g, h1).do(request{path: "/k/fake" + execPath, token: token, header: append(webSocket("v5.channel.k8s.io"), "Origin: https://evil.example")})
+	a := over(t, g, h1).do(request{path: "/t/fake" + execPath, token: token, header: append(webSocket("v5.channel.k8s.io"), "Origin: https://evil.example")})
 	if s := fake.Seen(); a.code != http.StatusNotFound || len(s) == 0 {
 		t.Errorf("with a token: answered %d %s", a.code, a.body)
 	} else if strings.Contains(s[0].Dump, "evil.example") {

@@ -11,7 +11,7 @@ import (
 // K4, K8: a log by WebSocket is a log. It is asked for over HTTP, so that nobody's frames are passed on; a rule about
 // logs holds for it; and a subprotocol that is none of a log's, or SPDY, goes nowhere.
 func TestK04LogByWebSocket(t *testing.T) {
-	const path = "/k/fake/api/v1/namespaces/default/pods/x/log?follow=1"
+	const path = "/t/fake/api/v1/namespaces/default/pods/x/log?follow=1"
 	fake := lab.StartUpstream(t, false, answering(404, "Content-Type: application/json"))
 	g := cluster.StartGateway(t, binary, lab.Options{Targets: fake.Target("fake", ""), Policy: map[string]string{"logs.yaml": allowAll +
 		"  - {id: no-logs, protocol: kubernetes, effect: deny, reason: a test, when: 'kubernetes.subresource == \"log\" && principal.name == \"actor-denied\"'}\n"}})
@@ -44,7 +44,7 @@ func TestK04LogByWebSocket(t *testing.T) {
 	c := over(t, g, h1)
 	token := g.Person("actor-allowed")
 	c.send(request{path: path, token: token, header: append(webSocket("v5.channel.k8s.io", "base64.binary.k8s.io"), "Origin: https://evil.example")})
-	c.send(request{path: "/k/fake/api/v1/secrets", token: token})
+	c.send(request{path: "/t/fake/api/v1/secrets", token: token})
 	if a := c.read("GET"); a.code != http.StatusNotFound || !c.isClosed() {
 		t.Errorf("allowed: answered %d %s", a.code, a.body)
 	}

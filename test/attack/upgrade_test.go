@@ -88,8 +88,8 @@ func TestK01FailedUpgradeEndsTheConnection(t *testing.T) {
 			g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}, Targets: fake.Target("fake", "")})
 			token := g.Person("actor")
 			c := over(t, g, h1)
-			c.send(request{method: u.method, path: "/k/fake" + u.path, token: token, header: u.header})
-			c.send(request{path: "/k/fake/api/v1/secrets", token: token})
+			c.send(request{method: u.method, path: "/t/fake" + u.path, token: token, header: u.header})
+			c.send(request{path: "/t/fake/api/v1/secrets", token: token})
 			a := c.read(u.method)
 			want := code
 			if code == 401 { // the upstream's word on the gateway's own credential
@@ -122,8 +122,8 @@ func TestK01FailedUpgradeAtTheCluster(t *testing.T) {
 	audit := cluster.Audit(t)
 	for _, u := range upgrades {
 		c := over(t, g, h1)
-		c.send(request{method: u.method, path: "/k/lab" + strings.Replace(u.path, "default", ns, 1), token: token, header: u.header})
-		c.send(request{path: "/k/lab/api/v1/secrets", token: token})
+		c.send(request{method: u.method, path: "/t/lab" + strings.Replace(u.path, "default", ns, 1), token: token, header: u.header})
+		c.send(request{path: "/t/lab/api/v1/secrets", token: token})
 		if a := c.read(u.method); a.code != 404 || !strings.Contains(string(a.body), "not found") {
 			t.Errorf("%s: answered %d %s", u.name, a.code, a.body)
 		}
@@ -166,7 +166,7 @@ func TestK02UpgradeAnsweredOtherwise(t *testing.T) {
 			for _, u := range upgrades {
 				who := fmt.Sprintf("actor-%05d", actors.Add(1))
 				c := over(t, g, h1)
-				c.send(request{method: u.method, path: "/k/fake" + u.path, token: g.Person(who), header: u.header})
+				c.send(request{method: u.method, path: "/t/fake" + u.path, token: g.Person(who), header: u.header})
 				a := c.read(u.method)
 				if a.code != http.StatusBadGateway || cause(a.status(t), "GatebookCode") != string(access.CodeUpstream) {
 					t.Errorf("%s: answered %d %s", u.name, a.code, a.body)
@@ -225,7 +225,7 @@ func TestK04UnknownUpgrade(t *testing.T) {
 	var table []attempt
 	for _, u := range unknownUpgrades {
 		for _, p := range []string{"/api/v1/namespaces/default/pods", execPath, "/version"} {
-			table = append(table, attempt{name: u.name + " " + p, over: h1, code: access.CodeMalformed, request: request{path: "/k/lab" + p, header: u.header}})
+			table = append(table, attempt{name: u.name + " " + p, over: h1, code: access.CodeMalformed, request: request{path: "/t/lab" + p, header: u.header}})
 		}
 	}
 	// Where no stream is, the known ones are as unknown.
@@ -235,12 +235,12 @@ func TestK04UnknownUpgrade(t *testing.T) {
 		"/api/v1/proxy/nodes/labnode/exec/a/b/c?command=id", "/", "/version", "/apis/apps/v1/namespaces/default/deployments/x/exec",
 		"/apis/x.example.org/v1/namespaces/default/pods/x/exec", "/api/v1/namespaces/default/pods/x/exec2", "/api/v1/namespaces/default/services/x/portforward"} {
 		table = append(table,
-			attempt{name: "websocket " + p, over: h1, code: access.CodeMalformed, request: request{path: "/k/lab" + p, header: webSocket("v5.channel.k8s.io", "base64.binary.k8s.io")}},
-			attempt{name: "SPDY " + p, over: h1, code: access.CodeMalformed, request: request{method: "POST", path: "/k/lab" + p, header: spdy("v4.channel.k8s.io")}},
-			attempt{name: "h2c " + p, over: h1, code: access.CodeMalformed, request: request{method: "POST", path: "/k/lab" + p, header: unknownUpgrades[1].header}})
+			attempt{name: "websocket " + p, over: h1, code: access.CodeMalformed, request: request{path: "/t/lab" + p, header: webSocket("v5.channel.k8s.io", "base64.binary.k8s.io")}},
+			attempt{name: "SPDY " + p, over: h1, code: access.CodeMalformed, request: request{method: "POST", path: "/t/lab" + p, header: spdy("v4.channel.k8s.io")}},
+			attempt{name: "h2c " + p, over: h1, code: access.CodeMalformed, request: request{method: "POST", path: "/t/lab" + p, header: unknownUpgrades[1].header}})
 	}
 	for _, m := range []string{"PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"} {
-		table = append(table, attempt{name: m, over: h1, code: access.CodeMalformed, request: request{method: m, path: "/k/lab" + execPath, header: webSocket("v5.channel.k8s.io")}})
+		table = append(table, attempt{name: m, over: h1, code: access.CodeMalformed, request: request{method: m, path: "/t/lab" + execPath, header: webSocket("v5.channel.k8s.io")}})
 	}
 	attack(t, g, table)
 }
@@ -251,11 +251,11 @@ func TestK04UpgradeOverHTTP2(t *testing.T) {
 	audit := cluster.Audit(t)
 	token := g.Person("actor-h2up")
 	for _, q := range []request{
-		{path: "/k/lab" + execPath, header: webSocket("v5.channel.k8s.io")},
-		{method: "POST", path: "/k/lab" + execPath, header: spdy("v4.channel.k8s.io")},
-		{path: "/k/lab/api/v1/pods", header: []string{"Upgrade: h2c"}},
-		{path: "/k/lab/api/v1/pods", header: []string{"Connection: Upgrade"}},
-		{method: "CONNECT", path: "/k/lab" + execPath, header: []string{":protocol: websocket", "Sec-WebSocket-Version: 13"}},
+		{path: "/t/lab" + execPath, header: webSocket("v5.channel.k8s.io")},
+		{method: "POST", path: "/t/lab" + execPath, header: spdy("v4.channel.k8s.io")},
+		{path: "/t/lab/api/v1/pods", header: []string{"Upgrade: h2c"}},
+		{path: "/t/lab/api/v1/pods", header: []string{"Connection: Upgrade"}},
+		{method: "CONNECT", path: "/t/lab" + execPath, header: []string{":protocol: websocket", "Sec-WebSocket-Version: 13"}},
 	} {
 		q.token = token
 		if a := over(t, g, h2).do(q); a.code != 0 && a.code < 400 {
@@ -273,7 +273,7 @@ func TestK04BytesBehindAnUnknownUpgrade(t *testing.T) {
 	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}, Targets: fake.Target("fake", "")})
 	c := over(t, g, h1)
 	token := g.Person("actor-bytes")
-	c.send(request{path: "/k/fake/api/v1/pods", token: token, header: unknownUpgrades[1].header})
+	c.send(request{path: "/t/fake/api/v1/pods", token: token, header: unknownUpgrades[1].header})
 	c.write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
 	if a := c.read("GET"); a.code != http.StatusBadRequest || cause(a.status(t), "GatebookCode") != string(access.CodeMalformed) {
 		t.Errorf("answered %d %s", a.code, a.body)
@@ -289,7 +289,7 @@ func TestK04UpstreamSwitchesUnasked(t *testing.T) {
 	fake := lab.StartUpstream(t, false, hijacked(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\ncanary-4711"))
 	g := cluster.StartGateway(t, binary, lab.Options{Policy: map[string]string{"all.yaml": allowAll}, Targets: fake.Target("fake", "")})
 	for _, proto := range []string{h1, h2} {
-		a := over(t, g, proto).do(request{path: "/k/fake/api/v1/pods", token: g.Person("actor-unasked")})
+		a := over(t, g, proto).do(request{path: "/t/fake/api/v1/pods", token: g.Person("actor-unasked")})
 		if a.code != http.StatusBadGateway || strings.Contains(string(a.body), "canary") {
 			t.Errorf("%s: answered %d %s", proto, a.code, a.body)
 		}

@@ -3,7 +3,7 @@
 gateway_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 
 # A target is reached by a path of the gateway or by a host name of its own. Each policy is tried in one of these ways.
-gateway_url() { case $1 in plain) echo "https://127.0.0.1:$2";; *) echo "https://localhost:$2/k/lab";; esac; }
+gateway_url() { case $1 in plain) echo "https://127.0.0.1:$2";; *) echo "https://localhost:$2/t/lab";; esac; }
 
 gateway_start() {
   local dir=$OUT/$1.gateway port admin token i

@@ -142,7 +142,7 @@ func TestUnreachableCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(kc, []byte(strings.ReplaceAll(string(b), "/k/lab", "/k/gone")), 0o600); err != nil {
+	if err := os.WriteFile(kc, []byte(strings.ReplaceAll(string(b), "/t/lab", "/t/gone")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r, err := cluster.Kubectl(t.Context(), kc, "", "get", "--raw", "/api/v1/namespaces")

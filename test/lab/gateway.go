@@ -75,7 +75,7 @@ func (c *Cluster) StartGateway(t testing.TB, bin string, o Options) *Gateway {
 	dir := t.TempDir()
 	listen, admin := freePort(t), freePort(t)
 	g := &Gateway{t: t, cluster: c, bin: bin, env: o.Env, Dir: dir, URL: fmt.Sprintf("https://localhost:%d", listen), Admin: fmt.Sprintf("http://127.0.0.1:%d", admin)}
-	g.Target = g.URL + "/k/lab"
+	g.Target = g.URL + "/t/lab"
 	if g.data = o.Data; g.data == "" {
 		g.data = filepath.Join(dir, "data")
 	}
