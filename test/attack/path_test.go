@@ -143,7 +143,7 @@ func TestK14BrokenRequestLine(t *testing.T) {
 		{path: "/t/lab/api/v1/sec rets"},
 		{path: "/t/lab/api/v1/secrets\x7f"},
 		{path: "/t/lab/api/v1/secrets\r\nImpersonate-User: system:admin"},
-		{path: "k/lab/api/v1/secrets"},
+		{path: "t/lab/api/v1/secrets"},
 		{path: "*"},
 		{path: "/t/lab;/api/v1/secrets"},
 		{path: "/t/lab%2fapi/v1/secrets"},
