@@ -56,6 +56,7 @@ var banned = []struct{ pkg, imports, why string }{
 	{"access", "net/http", "the vocabulary is values only"},
 	{"mask", "os", "a masker sees bytes and nothing else"},
 	{"mask", "net", "a masker sees bytes and nothing else"},
+	{"protocol/postgres", "github.com/jackc/pgx/v5/pgconn", "databases are dialled by credential alone, with a permit"},
 	{"ledger", "filippo.io/age", "the ledger does not know what its entries mean"},
 }
 
