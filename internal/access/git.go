@@ -2,21 +2,25 @@ package access
 
 // Git describes one thing done to a git repository over HTTP: a fetch, one ref's update by a push, or an object of LFS.
 type Git struct {
-	// Repository is the path below the target, such as "team/app.git".
+	// Repository is the path below the target, such as "team/app": without the ".git" at its end, with or without which
+	// hosts find the same.
 	Repository string `json:"repository"`
 	// Service is upload-pack (read), receive-pack (push), lfs or dumb.
 	Service string `json:"service"`
 	// Change is, for a ref's update, create, update, force or delete. A force is an update that drops commits, or of
-	// which that cannot be excluded. Empty for everything else.
+	// which that cannot be excluded, and any update of a tag. Empty for everything else.
 	Change string `json:"change,omitempty"`
+	// Push is the operation, of the ref updates of one push, whose record holds the bytes of all: the first one's.
+	Push OperationID `json:"push,omitempty"`
 	// Ref is the ref's full name, such as refs/heads/main; Old and New its object names, in hexadecimal. Old is empty for
 	// create and New for delete.
 	Ref string `json:"ref,omitempty"`
 	Old string `json:"old,omitempty"`
 	New string `json:"new,omitempty"`
-	// Commits are those that the push brings for this ref, newest first, as far as its pack holds them.
+	// Commits are those that the push brings for this ref, newest first; those that the repository has already are not
+	// among them. An annotated tag is one, before the commit that it names.
 	Commits []Commit `json:"commits,omitempty"`
-	// Paths are the files that these commits change, sorted.
+	// Paths are the files that these commits change, and those that the update changes on the ref, sorted.
 	Paths []string `json:"paths,omitempty"`
 	// Options are the push options that the client sent.
 	Options []string `json:"options,omitempty"`

@@ -49,6 +49,8 @@ type Operation struct {
 	// escapes a rule by having a word masked that the rule looks for. It is never recorded, shown or kept. Nil: the
 	// same as Kubernetes.
 	Exact *Kubernetes `json:"-"`
+	// ExactGit is the same for Git.
+	ExactGit *Git `json:"-"`
 }
 
 // Fields of the policy schema that are read only when a decision depends on them.

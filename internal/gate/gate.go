@@ -98,6 +98,28 @@ type Request struct {
 	Card func(ctx context.Context) (access.Card, error)
 	// Budget is how long the client can be held for an approval; at 0 it is not held at all.
 	Budget time.Duration
+	// Held is told of the approval that the client is about to be held for. Nil: nobody is.
+	Held func(a access.Approval)
+	// Together waits, at each stage, for the other operations of the same request, of which all run or none: where one is
+	// refused it gives why, and this one is refused as well. A stage comes again where policy has changed. Nil: this
+	// operation stands alone.
+	Together func(ctx context.Context, s Stage) error
+}
+
+// Stage is how far an operation has come of which others depend.
+type Stage uint8
+
+const (
+	Decided  Stage = iota // policy allows it or has it asked for: nobody was asked yet
+	Answered              // nobody need be asked, or a person said yes: the yes is not used up yet
+)
+
+// together passes a stage.
+func (r *Request) together(ctx context.Context, s Stage) error {
+	if r.Together == nil {
+		return nil
+	}
+	return r.Together(ctx, s)
 }
 
 // Admit decides, waits, records. Without a permit the error is an *access.Refusal, and the refusal is recorded. Where

@@ -19,22 +19,34 @@ func (g *Gate) judge(ctx context.Context, r Request) (access.Decision, *access.A
 	deadline := g.o.Now().Add(r.Budget)
 	for range rounds {
 		d := g.decide(ctx, r)
-		switch d.Effect {
-		case access.Allow:
+		if d.Effect == access.Allow && r.Together == nil {
 			return d, nil, nil
-		case access.Approve:
-		default:
+		}
+		if d.Effect != access.Allow && d.Effect != access.Approve {
 			return d, nil, &access.Refusal{Code: access.CodeDenied, Message: d.Reason, Advice: d.Advice}
 		}
-		a, err := g.answer(ctx, r, d, deadline)
-		if err != nil {
+		if err := r.together(ctx, Decided); err != nil {
 			return d, nil, err
+		}
+		var a access.Approval
+		var err error
+		if d.Effect == access.Approve {
+			if a, err = g.answer(ctx, r, d, deadline); err != nil {
+				return d, nil, err
+			}
+		}
+		if err := r.together(ctx, Answered); err != nil {
+			return d, nil, asApprovalRefusal(a, err)
 		}
 		// Time has passed: judge again, by the policy in force and by what is stored now.
 		g.refetch(ctx, r)
 		now := g.decide(ctx, r)
-		if now.Effect == access.Approve && now.Policy == d.Policy {
+		switch {
+		case now.Effect != d.Effect || now.Policy != d.Policy:
+		case now.Effect == access.Approve:
 			return g.use(ctx, r.Operation, now, a)
+		default:
+			return now, nil, nil
 		}
 	}
 	return access.Decision{}, nil, access.Refuse(access.CodeApprovalPending, nil, "the policy keeps changing while approval is asked; send the request again")
@@ -86,6 +98,9 @@ func (g *Gate) answer(ctx context.Context, r Request, d access.Decision, deadlin
 		return a, asApprovalRefusal(a, err)
 	}
 	if a.State == access.ApprovalPending {
+		if r.Held != nil && r.Budget > 0 {
+			r.Held(a)
+		}
 		if a, err = g.wait(ctx, a, deadline.Sub(g.o.Now())); err != nil {
 			return a, err
 		}

@@ -74,6 +74,9 @@ func (in *input) ResolveName(name string) (any, bool) {
 	case "model":
 		return in.op.Model, in.op.Model != nil
 	case "git":
+		if in.op.ExactGit != nil {
+			return in.op.ExactGit, true
+		}
 		return in.op.Git, in.op.Git != nil
 	case "sql":
 		return in.op.SQL, in.op.SQL != nil
