@@ -120,8 +120,8 @@ func TestI87Uninspectable(t *testing.T) {
 		field string
 	}{
 		"a diff that is too long": {request{method: "PUT", path: in + "/configmaps/big", header: []string{"Content-Type: application/json"}, body: strings.Replace(object, `"b"`, `"c"`, 1)}, "diff"},
-		"an apply to what is there": {request{method: "PATCH", path: in + "/configmaps/applied?fieldManager=x", header: []string{"Content-Type: application/apply-patch+yaml"},
-			body: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: b}\n"}, "kubernetes.object"},
+		"an apply of a field that no ConfigMap has": {request{method: "PATCH", path: in + "/configmaps/applied?fieldManager=x", header: []string{"Content-Type: application/apply-patch+yaml"},
+			body: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: b}\nspec: {a: b}\n"}, "kubernetes.object"},
 		"bytes for a pod": {request{method: "POST", path: in + "/pods/box/proxy/x", header: []string{"Content-Type: application/octet-stream"}, body: "\x00\x01\xff\xfe\x1b[2J"}, "kubernetes.object"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,6 +20,10 @@ func lenient(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for name, b := range policy.Default() {
+		if name != "kubernetes.yaml" {
+			out[name] = string(b)
+			continue
+		}
 		const ask = "- id: change\n    protocol: kubernetes\n    effect: approve\n"
 		s := strings.Replace(string(b), ask, strings.Replace(ask, "approve", "allow", 1), 1)
 		a, rest, ok := strings.Cut(s, "reason: it changes the cluster\n")
