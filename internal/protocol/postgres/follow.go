@@ -38,6 +38,7 @@ func (s *session) executed(st *grammar.Statement) *grammar.Statement {
 	for _, t := range texts {
 		out.Add(t)
 	}
+	out.Kinds = slices.DeleteFunc(slices.Clone(out.Kinds), func(k string) bool { return k == "prepare" }) // that is done
 	return &out
 }
 

@@ -1,0 +1,152 @@
+package attack
+
+import (
+	"context"
+	be "encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gatebook/internal/access"
+	"gatebook/internal/api/client"
+	wire "gatebook/internal/wire/postgres"
+	"gatebook/test/lab"
+)
+
+// held is the default policy, under which a statement is held for so long.
+func held(d string) lab.Options { return lab.Options{Config: "approvals: {hold: " + d + "}\n"} }
+
+func approveSQL(t *testing.T, x *client.Client, id access.ApprovalID) {
+	t.Helper()
+	if _, err := x.Answer(t.Context(), id, client.Answer{Yes: true, Scope: access.ScopeOnce}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A held statement tells its client so, ends with the approval's id, and the same statement joins it.
+func TestSQLHeld(t *testing.T) {
+	s := newSQLScene(t, held("4s"), "create table t (id int)", "insert into t select generate_series(1, 9)")
+	r := s.psql("delete from t where id = 1")
+	if !strings.Contains(r.Stderr, "NOTICE") || !strings.Contains(r.Stderr, "waits for a person") || !strings.Contains(r.Stderr, "42501") || !strings.Contains(r.Stderr, "is pending") {
+		t.Error(r.Out())
+	}
+	ada := s.g.API(s.g.Person("ada", "approvers"))
+	a := pending(t, ada, "delete from t where id = 1")
+	if !strings.Contains(r.Stderr, string(a.ID)) {
+		t.Errorf("the client is not told of %s: %s", a.ID, r.Stderr)
+	}
+	approveSQL(t, ada, a.ID)
+	if r := s.psql("delete from t where id = 1"); r.Stdout != "DELETE 1\n" {
+		t.Error(r.Out())
+	}
+	if r := s.psql("delete from t where id = 1"); r.Stdout != "" {
+		t.Error("it ran a second time under one approval", r.Out())
+	}
+}
+
+// I101: for a client that has gone nothing runs, whatever is approved later.
+func TestI101SQLClientGone(t *testing.T) {
+	s := newSQLScene(t, lab.Options{}, "create table t (id int)", "insert into t select generate_series(1, 9)")
+	ada := s.g.API(s.g.Person("ada", "approvers"))
+	ctx, kill := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		_, err := s.g.PsqlContext(ctx, s.agent, "delete from t")
+		gone <- err
+	}()
+	a := pending(t, ada, "delete from t")
+	kill()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	approveSQL(t, ada, a.ID)
+	time.Sleep(time.Second)
+	if got := s.state("select count(*) from t"); got != "9" {
+		t.Errorf("%s rows are left", got)
+	}
+}
+
+// A client that takes its held statement back gets its prompt again, and nothing runs.
+func TestSQLHeldCanceled(t *testing.T) {
+	s := newSQLScene(t, lab.Options{}, "create table t (id int)", "insert into t values (1)")
+	ada := s.g.API(s.g.Person("ada", "approvers"))
+	x := s.speak(s.agent)
+	x.query("delete from t").flush()
+	a := pending(t, ada, "delete from t")
+	s.cancel(x.key)
+	if got := x.talk(1); !strings.HasSuffix(got, "E:42501 Z:I") {
+		t.Error(got)
+	}
+	approveSQL(t, ada, a.ID)
+	if got := s.state("select count(*) from t"); got != "1" {
+		t.Error("it ran after it was taken back")
+	}
+}
+
+// cancel sends a cancel request, as libpq does: in clear.
+func (s *sqlScene) cancel(key []byte) {
+	s.t.Helper()
+	c := s.dial()
+	b := be.BigEndian.AppendUint32(nil, uint32(8+len(key)))
+	b = append(be.BigEndian.AppendUint32(b, 80877102), key...)
+	if _, err := c.Write(b); err != nil {
+		s.t.Fatal(err)
+	}
+	closed(s.t, "cancel", c)
+}
+
+// A cancel request stops what its own connection runs, and nobody else's: not by another's key, nor by a guess.
+func TestSQLCancel(t *testing.T) {
+	s := newSQLScene(t, sqlPolicy(allowAllSQL))
+	x, y := s.speak(s.agent), s.speak(s.g.Person("eve"))
+	x.query("select 1").talk(1) // the first statement waits for the parser to be compiled
+	began := time.Now()
+	x.query("select pg_sleep(20)").flush()
+	time.Sleep(300 * time.Millisecond)
+	s.cancel(y.key)
+	guess := append([]byte{}, x.key...)
+	guess[7] ^= 1
+	s.cancel(guess)
+	time.Sleep(500 * time.Millisecond)
+	s.cancel(x.key)
+	if got := x.talk(1); got != "T E:57014 Z:I" && got != "E:57014 Z:I" {
+		t.Error(got)
+	}
+	if d := time.Since(began); d < 700*time.Millisecond || d > 10*time.Second {
+		t.Errorf("it ran %v", d)
+	}
+	if got := y.query("select 1").talk(1); got != "T D:1 C Z:I" {
+		t.Error(got)
+	}
+}
+
+// I80: a revocation cuts a connection in the middle of an answer, with a word.
+func TestI80SQLRevoked(t *testing.T) {
+	s := newSQLScene(t, sqlPolicy(allowAllSQL))
+	x := s.speak(s.agent)
+	x.query("select 1").talk(1) // the first statement waits for the parser to be compiled
+	x.query("select pg_sleep(20)").flush()
+	time.Sleep(300 * time.Millisecond)
+	began := time.Now()
+	if _, err := s.g.API(s.g.Person("root", "admins")).Revoke(t.Context(), access.Revocation{Subject: "people|claude", Reason: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	for {
+		m, err := x.in.Next()
+		if err != nil {
+			break
+		}
+		if m.Type == wire.ErrorResponse {
+			said = field(t, m, 'C')
+		}
+	}
+	if d := time.Since(began); d > 2*time.Second || said != "57P01" {
+		t.Errorf("cut after %v with %q", d, said)
+	}
+	if r := s.psql("select 1"); r.Code != 2 {
+		t.Error(r.Out())
+	}
+}
