@@ -14,6 +14,7 @@ import (
 func protocols() map[string]func(*gateway, config.Target, *credential.Upstream) (protocol.Handler, error) {
 	return map[string]func(*gateway, config.Target, *credential.Upstream) (protocol.Handler, error){
 		"kubernetes": newKubernetes,
+		"model":      newModel,
 	}
 }
 

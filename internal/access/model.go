@@ -18,7 +18,8 @@ type Model struct {
 	ParentAgent  string `json:"parentAgent,omitempty"`
 	// Prompt is what a person, or a parent agent, last asked: without reminders that the client adds and without tool results.
 	Prompt string `json:"prompt,omitempty"`
-	// Tools are the tools offered to the model that the client runs, and ServerTools those that the provider runs itself.
+	// Tools are the tools offered to the model that the client runs. ServerTools are what the provider is to run or fetch
+	// itself: tools by their type, such as web_search_20250305, and mcp:URL, url:URL and file:ID.
 	Tools       []string `json:"tools,omitempty"`
 	ServerTools []string `json:"serverTools,omitempty"`
 	// Results are the tool calls whose results this request brings, the latest turn only.
@@ -27,13 +28,17 @@ type Model struct {
 	Turns int64 `json:"turns,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
 	// SessionTokens and DayTokens are what this session, and this principal in the last 24 hours, have used on this
-	// target before this call: input and output together. SessionCost and DayCost are the same in millionths of a dollar.
+	// target before this call: input and output together, from a cache or not. What is under way is not in it. SessionCost and DayCost are the same in millionths of a dollar.
 	SessionTokens int64 `json:"sessionTokens,omitempty"`
 	DayTokens     int64 `json:"dayTokens,omitempty"`
 	SessionCost   int64 `json:"sessionCost,omitempty"`
 	DayCost       int64 `json:"dayCost,omitempty"`
-	// Findings name the detectors that found a credential in what is sent.
+	// Findings name the detectors that found a credential in what is sent; known-value is one that the gateway knows to be
+	// secret.
 	Findings []string `json:"findings,omitempty"`
+	// Flags are claims of the client that contradict each other or what the gateway saw, such as a conversation that is
+	// another principal's.
+	Flags []string `json:"flags,omitempty"`
 }
 
 // ModelAnswer is what came back from a model.
@@ -47,10 +52,31 @@ type ModelAnswer struct {
 	OutputTokens     int64 `json:"outputTokens,omitempty"`
 	CacheReadTokens  int64 `json:"cacheReadTokens,omitempty"`
 	CacheWriteTokens int64 `json:"cacheWriteTokens,omitempty"`
+	// Estimated says that the answer broke off before the provider counted, or had no count: then a token is taken to be
+	// four bytes of what was sent and delivered.
+	Estimated bool `json:"estimated,omitempty"`
 	// Cost in millionths of a dollar, by the prices in the configuration; 0 where there are none.
 	Cost int64 `json:"cost,omitempty"`
 	// Calls are the tool calls that the model emitted, in order.
 	Calls []ToolCall `json:"calls,omitempty"`
+	// ServerCalls are those that the provider ran itself.
+	ServerCalls []ToolCall `json:"serverCalls,omitempty"`
+}
+
+// Tokens are all that the provider worked through.
+func (a *ModelAnswer) Tokens() int64 {
+	return a.InputTokens + a.OutputTokens + a.CacheReadTokens + a.CacheWriteTokens
+}
+
+// ModelUse is what one call of a model, or several, used. It is what budgets count.
+type ModelUse struct {
+	Session      SessionID
+	Principal    Principal
+	Conversation string
+	// Time is when it was asked.
+	Time time.Time
+	// Tokens of every kind, and Cost in millionths of a dollar.
+	Tokens, Cost int64
 }
 
 // ToolCall is one tool call that a model emitted.

@@ -194,8 +194,23 @@ func (t Target) checkUpstream(at string, p *problems) {
 	if (t.CertificateFile == "") != (t.KeyFile == "") {
 		p.add("%s: set both certificateFile and keyFile", at)
 	}
+	t.checkPrices(at, p)
 	if t.Token.File != "" && t.Token.Env != "" {
 		p.add("%s.token: set one of file and env", at)
+	}
+}
+
+func (t Target) checkPrices(at string, p *problems) {
+	if len(t.Prices) > 0 && t.Protocol != "model" {
+		p.add("%s.prices: only for protocol model", at)
+	}
+	for i, c := range t.Prices {
+		if c.Model == "" {
+			p.add("%s.prices[%d].model: missing; it is a model's name, or * for all others", at, i)
+		}
+		if min(c.Input, c.Output, c.CacheRead, c.CacheWrite) < 0 {
+			p.add("%s.prices[%d]: a price is less than nothing", at, i)
+		}
 	}
 }
 

@@ -150,6 +150,21 @@ type Target struct {
 	Accounts []string `yaml:"accounts"`
 	// Who acts with the gateway's own credential all the same, being its owner. Policy decides for them, too.
 	Direct Members `yaml:"direct"`
+	// Models only: what tokens cost, for records and for budgets. The first entry that fits a model counts. Where there are
+	// entries, the cost used so far is unknown to policy for a model that has none.
+	Prices []Price `yaml:"prices"`
+}
+
+// Price is what a model's provider asks for a million tokens, in dollars.
+type Price struct {
+	// Name of the model, or its beginning with * at the end.
+	Model string `yaml:"model"`
+	// Tokens that are sent, and that come back.
+	Input  float64 `yaml:"input"`
+	Output float64 `yaml:"output"`
+	// Tokens that are read from the provider's cache, and written to it.
+	CacheRead  float64 `yaml:"cacheRead"`
+	CacheWrite float64 `yaml:"cacheWrite"`
 }
 
 // Secret is a reference to a secret value, which is never written into the configuration itself.

@@ -1,0 +1,102 @@
+package model
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"gatebook/internal/access"
+)
+
+// Everything that a client sends is forwarded, but for these: what is about one connection (RFC 9110, section 7.6.1),
+// what names an identity, and what the gateway sets itself. Encoded answers could not be read.
+var (
+	connectionHeaders = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect"}
+	claimHeaders  = []string{"Cookie", "Forwarded", "Via", "X-Real-Ip", "Remote-User", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+	claimPrefixes = []string{"X-Forwarded-", "X-Remote-", "Impersonate-"}
+	ownHeaders    = []string{"Accept-Encoding", "Content-Length", "Host", "Gatebook-Reason"}
+	// attemptHeaders differ when a client sends the same request again: they are forwarded, and not in the digest.
+	attemptHeaders = []string{"Traceparent", "Tracestate", "X-Stainless-Retry-Count", "X-Client-Request-Id"}
+	// usualHeaders change nothing of what a request does; others are in the operation's command.
+	usualHeaders  = []string{"Accept", "Accept-Language", "Content-Type", "User-Agent", "Anthropic-Version", "Anthropic-Dangerous-Direct-Browser-Access", "X-App", "Sec-Fetch-Mode"}
+	usualPrefixes = []string{"X-Stainless-", "X-Claude-Code-"}
+)
+
+// forwardedHeader gives the client's headers as the provider gets them.
+func forwardedHeader(h http.Header) http.Header {
+	drop := slices.Concat(connectionHeaders, claimHeaders, ownHeaders, credentials, nominated(h))
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		read := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if !slices.Contains(drop, read) && !slices.Contains(drop, name) && !hasAnyPrefix(read, claimPrefixes) {
+			out[name] = slices.Clone(values)
+		}
+	}
+	return out
+}
+
+// checkHeader refuses what would make the request mean something else than what is read of it.
+func checkHeader(h http.Header) *access.Refusal {
+	for _, name := range []string{"Content-Type", "Content-Encoding"} {
+		if n := len(h.Values(name)); n > 1 {
+			return malformed("the request has %d %s headers", n, name)
+		}
+	}
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		why := malformed("the request's body is encoded (%s), and is not read", e)
+		why.Advice = "Send the body as it is."
+		return why
+	}
+	if len(h.Values("Upgrade")) > 0 || slices.Contains(nominated(h), "Upgrade") {
+		why := malformed("an upgrade to %q is not passed on", h.Get("Upgrade"))
+		why.Advice = "Use the API over HTTP, with server-sent events."
+		return why
+	}
+	return nil
+}
+
+// nominated are the headers that a Connection header declares to be about one connection.
+func nominated(h http.Header) []string {
+	var out []string
+	for _, v := range h.Values("Connection") {
+		for name := range strings.SplitSeq(v, ",") {
+			out = append(out, textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
+		}
+	}
+	return out
+}
+
+func hasAnyPrefix(s string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
+}
+
+// unusual writes the headers by which this request is not like others, so that who approves it sees them.
+func unusual(forwarded http.Header) string {
+	var out strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(forwarded)) {
+		if slices.Contains(usualHeaders, name) || slices.Contains(attemptHeaders, name) || hasAnyPrefix(name, usualPrefixes) {
+			continue
+		}
+		for _, v := range forwarded[name] {
+			fmt.Fprintf(&out, " # %s: %s", name, v)
+		}
+	}
+	return out.String()
+}
+
+// answerHeader gives the provider's headers as they are relayed: all but those about its connection, and those that would
+// lead the client around the gateway or give it a credential.
+func answerHeader(h http.Header) http.Header {
+	drop := slices.Concat(connectionHeaders, nominated(h), []string{"Alt-Svc", "Set-Cookie", "Strict-Transport-Security", "Www-Authenticate", "Location", "Link", "Refresh"})
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		if !slices.Contains(drop, textproto.CanonicalMIMEHeaderKey(name)) {
+			out[name] = slices.Clone(values)
+		}
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package model
+
+import (
+	"sync"
+	"time"
+
+	"gatebook/internal/access"
+)
+
+const (
+	// UsageMemory is how long a session that is not used is still counted. Who starts a handler gives it that much of the past.
+	UsageMemory = 30 * 24 * time.Hour
+	day         = 24 * time.Hour
+	// maxConversations bounds what is remembered of one principal's conversations: their names are the client's choice.
+	maxConversations = 2000
+	maxNameBytes     = 256
+)
+
+// usage counts what sessions and principals have used of one target, and remembers whose conversation is whose. All of
+// it is in the index, from which it is brought up at a start; what is counted here is what has ended.
+type usage struct {
+	mu       sync.Mutex
+	now      func() time.Time
+	sessions map[access.SessionID]*counter
+	hours    map[string]map[int64]*counter // by principal and hour
+	owners   map[string]owner              // by conversation
+	owned    map[string]int                // how many conversations a principal has
+	names    map[string]string             // the principal of each name
+	swept    time.Time
+}
+
+type counter struct {
+	tokens, cost int64
+	last         time.Time
+}
+
+func (c *counter) add(u access.ModelUse) {
+	c.tokens, c.cost = c.tokens+u.Tokens, c.cost+u.Cost
+	if u.Time.After(c.last) {
+		c.last = u.Time
+	}
+}
+
+// owner is who used a conversation first.
+type owner struct{ principal, pod string }
+
+func newUsage(now func() time.Time) *usage {
+	return &usage{now: now, sessions: map[access.SessionID]*counter{}, hours: map[string]map[int64]*counter{}, owners: map[string]owner{},
+		owned: map[string]int{}, names: map[string]string{}, swept: now()}
+}
+
+// add counts a call that has ended.
+func (s *usage) add(u access.ModelUse) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	key := u.Principal.Key()
+	at(s.sessions, u.Session).add(u)
+	if s.hours[key] == nil {
+		s.hours[key] = map[int64]*counter{}
+	}
+	at(s.hours[key], u.Time.Unix()/3600).add(u)
+	s.claim(u.Principal, u.Conversation)
+}
+
+func at[K comparable](m map[K]*counter, k K) *counter {
+	if m[k] == nil {
+		m[k] = &counter{}
+	}
+	return m[k]
+}
+
+// before fills in what was used before a call, and flags what the client says that cannot be.
+func (s *usage) before(p access.Principal, session access.SessionID, m *access.Model, user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.sessions[session]; c != nil {
+		m.SessionTokens, m.SessionCost = c.tokens, c.cost
+	}
+	first := s.now().Add(-day).Unix() / 3600 // of which a part is older: rather an hour too much
+	for hour, c := range s.hours[p.Key()] {
+		if hour >= first {
+			m.DayTokens, m.DayCost = m.DayTokens+c.tokens, m.DayCost+c.cost
+		}
+	}
+	if o := s.claim(p, m.Conversation); o.principal != p.Key() {
+		m.Flags = append(m.Flags, "the conversation "+m.Conversation+" is another principal's")
+	} else if o.pod != p.Workload.PodUID {
+		m.Flags = append(m.Flags, "the conversation "+m.Conversation+" was begun in another pod")
+	}
+	if of, ok := s.names[user]; ok && user != "" && of != p.Key() {
+		m.Flags = append(m.Flags, "the request names a user who is another principal")
+	}
+}
+
+// claim gives whose a conversation is: the first who used it.
+func (s *usage) claim(p access.Principal, conversation string) owner {
+	mine := owner{p.Key(), p.Workload.PodUID}
+	s.names[p.Name], s.names[p.Subject] = mine.principal, mine.principal
+	o, known := s.owners[conversation]
+	switch {
+	case conversation == "" || len(conversation) > maxNameBytes:
+		return mine
+	case known:
+		return o
+	case s.owned[mine.principal] < maxConversations:
+		s.owners[conversation] = mine
+		s.owned[mine.principal]++
+	}
+	return mine
+}
+
+// sweep forgets, now and then, what is too old to count.
+func (s *usage) sweep() {
+	now := s.now()
+	if now.Sub(s.swept) < time.Hour {
+		return
+	}
+	s.swept = now
+	for id, c := range s.sessions {
+		if now.Sub(c.last) > UsageMemory {
+			delete(s.sessions, id)
+		}
+	}
+	for key, hours := range s.hours {
+		for hour := range hours {
+			if hour < now.Add(-2*day).Unix()/3600 {
+				delete(hours, hour)
+			}
+		}
+		if len(hours) == 0 {
+			delete(s.hours, key)
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Messages stands for Anthropic's Messages API, which no test can reach: a fake. It answers by a script, streamed or
+// not, in the events that the real one sends; it takes the gateway's own key alone, and keeps every request.
+type Messages struct {
+	*Upstream
+	t testing.TB
+
+	mu      sync.Mutex
+	scripts []script
+	asked   []Asked
+	calls   int
+}
+
+type script struct {
+	prompt string
+	turns  []Turn
+}
+
+// Turn is one answer: text, and tool calls after it. The model stops for their results, else for good.
+type Turn struct {
+	Text string
+	Uses []ToolUse
+}
+
+// ToolUse is one tool call, with its input as JSON. ID is made up where it is empty.
+type ToolUse struct {
+	ID, Name, Input string
+}
+
+// Bash is a turn that runs a command by Claude Code's tool.
+func Bash(command string) Turn {
+	return Turn{Uses: []ToolUse{{Name: "Bash", Input: toJSON(map[string]string{"command": command, "description": "as the script says"})}}}
+}
+
+// Asked is one request to the model as it arrived.
+type Asked struct {
+	Method, URI string
+	Header      http.Header
+	Body        string
+	// Status is what it was answered with.
+	Status int
+}
+
+// StartMessages starts the fake with a script: the turns of any conversation in which no other script's prompt is.
+func StartMessages(t testing.TB, turns ...Turn) *Messages {
+	t.Helper()
+	m := &Messages{t: t}
+	m.Upstream = StartUpstream(t, true, m.serve)
+	return m.Script("", turns...)
+}
+
+// Script adds turns for conversations whose first message of a person, or of a parent agent, contains prompt. Of several
+// that fit the latest added counts.
+func (m *Messages) Script(prompt string, turns ...Turn) *Messages {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.scripts = append(m.scripts, script{prompt, turns})
+	return m
+}
+
+// Asked gives the requests so far, in order.
+func (m *Messages) Asked() []Asked {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]Asked(nil), m.asked...)
+}
+
+// Target is the configuration of a gateway's target of protocol model that is this server, for Options.Targets; more is
+// further YAML, indented by four spaces.
+func (m *Messages) Target(name, more string) string {
+	return fmt.Sprintf("  - name: %s\n    protocol: model\n    url: '%s'\n    caFile: %s\n    header: X-Api-Key\n    token: {file: %s}\n%s",
+		name, m.URL, filepath.Join(m.dir, "ca.crt"), filepath.Join(m.dir, "token"), more)
+}
+
+func (m *Messages) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		m.t.Errorf("reading a request to the model: %v", err)
+	}
+	status := m.answer(w, r, body)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked = append(m.asked, Asked{r.Method, r.RequestURI, r.Header.Clone(), string(body), status})
+}
+
+func (m *Messages) answer(w http.ResponseWriter, r *http.Request, body []byte) int {
+	switch {
+	case r.Header.Get("X-Api-Key") != UpstreamToken || r.Header.Get("Authorization") != "":
+		return messagesError(w, http.StatusUnauthorized, "authentication_error", "invalid x-api-key")
+	case r.URL.Path == "/api/hello":
+		return 200
+	case r.URL.Path == "/v1/models" && r.Method == http.MethodGet:
+		return writeJSON(w, `{"data":[{"type":"model","id":"claude-scripted-1","display_name":"Scripted","created_at":"2026-01-01T00:00:00Z"}],"has_more":false}`)
+	case r.URL.Path == "/v1/messages/count_tokens":
+		return writeJSON(w, fmt.Sprintf(`{"input_tokens":%d}`, len(body)/4))
+	case r.URL.Path != "/v1/messages":
+		return messagesError(w, http.StatusNotFound, "not_found_error", "Not Found")
+	}
+	var q question
+	if err := json.Unmarshal(body, &q); err != nil {
+		return messagesError(w, http.StatusBadRequest, "invalid_request_error", err.Error())
+	}
+	w.Header().Set("Request-Id", "req_scripted")
+	t := m.turn(q)
+	if !q.Stream {
+		return writeJSON(w, t.whole(q.Model))
+	}
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	for _, e := range t.events(q.Model) {
+		if _, err := io.WriteString(w, e); err != nil {
+			return 200 // the client has gone
+		}
+		w.(http.Flusher).Flush()
+	}
+	return 200
+}
+
+// question is what of a request the script goes by.
+type question struct {
+	Model    string
+	Stream   bool
+	Tools    []any
+	Messages []struct {
+		Role    string
+		Content any
+	}
+}
+
+// turn gives the answer that the script has for a conversation as it stands. A request without tools is one that Claude
+// Code makes for itself, such as for a title.
+func (m *Messages) turn(q question) Turn {
+	first, turn := "", 0
+	for _, x := range q.Messages {
+		if x.Role == "assistant" {
+			turn++
+		} else if turn == 0 {
+			first += fmt.Sprint(x.Content)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := Turn{Text: "ok"}
+	for _, s := range m.scripts {
+		if strings.Contains(first, s.prompt) && len(q.Tools) > 0 {
+			if t = (Turn{Text: "done"}); turn < len(s.turns) {
+				t = s.turns[turn]
+			}
+		}
+	}
+	t.Uses = append([]ToolUse(nil), t.Uses...)
+	for i := range t.Uses {
+		if t.Uses[i].ID == "" {
+			m.calls++
+			t.Uses[i].ID = fmt.Sprintf("toolu_scripted%012d", m.calls)
+		}
+	}
+	return t
+}
+
+func (t Turn) stop() string {
+	if len(t.Uses) > 0 {
+		return "tool_use"
+	}
+	return "end_turn"
+}
+
+func (t Turn) whole(model string) string {
+	content := []any{}
+	if t.Text != "" {
+		content = append(content, map[string]any{"type": "text", "text": t.Text})
+	}
+	for _, u := range t.Uses {
+		content = append(content, map[string]any{"type": "tool_use", "id": u.ID, "name": u.Name, "input": json.RawMessage(u.Input)})
+	}
+	return toJSON(map[string]any{"id": "msg_scripted", "type": "message", "role": "assistant", "model": model, "content": content,
+		"stop_reason": t.stop(), "stop_sequence": nil, "usage": map[string]int{"input_tokens": 100, "output_tokens": 20, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5}})
+}
+
+// events are the answer as server-sent events, a tool's input in pieces.
+func (t Turn) events(model string) []string {
+	event := func(kind string, v map[string]any) string {
+		v["type"] = kind
+		return "event: " + kind + "\ndata: " + toJSON(v) + "\n\n"
+	}
+	out := []string{event("message_start", map[string]any{"message": map[string]any{"id": "msg_scripted", "type": "message", "role": "assistant", "model": model, "content": []any{},
+		"stop_reason": nil, "stop_sequence": nil, "usage": map[string]int{"input_tokens": 100, "output_tokens": 1, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5}}}),
+		event("ping", map[string]any{})}
+	index := 0
+	block := func(start map[string]any, field, kind string, pieces []string) {
+		out = append(out, event("content_block_start", map[string]any{"index": index, "content_block": start}))
+		for _, p := range pieces {
+			out = append(out, event("content_block_delta", map[string]any{"index": index, "delta": map[string]any{"type": kind, field: p}}))
+		}
+		out = append(out, event("content_block_stop", map[string]any{"index": index}))
+		index++
+	}
+	if t.Text != "" {
+		block(map[string]any{"type": "text", "text": ""}, "text", "text_delta", pieces(t.Text))
+	}
+	for _, u := range t.Uses {
+		block(map[string]any{"type": "tool_use", "id": u.ID, "name": u.Name, "input": map[string]any{}}, "partial_json", "input_json_delta", append([]string{""}, pieces(u.Input)...))
+	}
+	return append(out, event("message_delta", map[string]any{"delta": map[string]any{"stop_reason": t.stop(), "stop_sequence": nil}, "usage": map[string]int{"output_tokens": 20}}),
+		event("message_stop", map[string]any{}))
+}
+
+// pieces cuts a text as a model's tokens do.
+func pieces(s string) []string {
+	var out []string
+	for r := []rune(s); len(r) > 0; {
+		n := min(5, len(r))
+		out, r = append(out, string(r[:n])), r[n:]
+	}
+	return out
+}
+
+func messagesError(w http.ResponseWriter, status int, kind, message string) int {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, toJSON(map[string]any{"type": "error", "error": map[string]any{"type": kind, "message": message}}))
+	return status
+}
+
+func writeJSON(w http.ResponseWriter, body string) int {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, body) // a client that has gone is the test's own
+	return http.StatusOK
+}
+
+func toJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // maps and strings always can
+	}
+	return string(b)
+}
