@@ -37,6 +37,8 @@ type Operation struct {
 	Uninspectable []Uninspectable `json:"uninspectable,omitempty"`
 	// Fetched lists the late fields (see Late) that were read, or that cannot be: these are in Uninspectable, too.
 	Fetched []string `json:"fetched,omitempty"`
+	// Unfetched lists late fields of Git that its pack does not tell, and that were not asked of the upstream yet.
+	Unfetched []string `json:"-"`
 	// Cause is the tool call behind it, as far as that was known when it was decided; nil where nothing was asked.
 	Cause *Cause `json:"cause,omitempty"`
 	// One of these is set, by Target.Protocol: kubernetes, model, git, postgres, web.
@@ -57,11 +59,22 @@ type Operation struct {
 const (
 	FieldKubernetesObject = "kubernetes.object"
 	FieldKubernetesStored = "kubernetes.stored"
+	FieldGitChange        = "git.change"
+	FieldGitPaths         = "git.paths"
 )
 
+// LateFields are all of them.
+func LateFields() []string {
+	return []string{FieldKubernetesObject, FieldKubernetesStored, FieldGitChange, FieldGitPaths}
+}
+
 // Late lists the policy fields that can still be fetched: what is stored, and for a patch the object that it would
-// make of that. Until then policy has the patch itself as kubernetes.object, or, for a JSON patch, an unknown.
+// make of that. Until then policy has the patch itself as kubernetes.object, or, for a JSON patch, an unknown. For a ref's
+// update of git they are those in Unfetched.
 func (o *Operation) Late() []string {
+	if o.Git != nil {
+		return slices.DeleteFunc(slices.Clone(o.Unfetched), func(f string) bool { return slices.Contains(o.Fetched, f) })
+	}
 	k := o.Kubernetes
 	if k == nil || k.Resource == "" || k.Name == "" {
 		return nil

@@ -133,12 +133,12 @@ var boundedCalls = append([]string{
 	"size", "startsWith", "endsWith", "contains", "matches",
 }, functionNames()...)
 
-// lateFields lists the late fields that the condition may look at: by name, or by taking kubernetes whole.
+// lateFields lists the late fields that the condition may look at: by name, or by taking kubernetes or git whole.
 func lateFields(a *cel.Ast) []string {
-	all := []string{access.FieldKubernetesObject, access.FieldKubernetesStored}
+	all := access.LateFields()
 	var out []string
 	ast.PostOrderVisit(ast.NavigateAST(a.NativeRep()), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.IdentKind || e.AsIdent() != "kubernetes" {
+		if e.Kind() != ast.IdentKind || e.AsIdent() != "kubernetes" && e.AsIdent() != "git" {
 			return
 		}
 		var parent ast.NavigableExpr
@@ -149,7 +149,7 @@ func lateFields(a *cel.Ast) []string {
 			out = all
 			return
 		}
-		if f := "kubernetes." + parent.AsSelect().FieldName(); slices.Contains(all, f) {
+		if f := e.AsIdent() + "." + parent.AsSelect().FieldName(); slices.Contains(all, f) {
 			out = appendNew(out, f)
 		}
 	}))

@@ -36,9 +36,7 @@ func (s *schema) newInput(op *access.Operation) *input {
 	if detail := detailName(op.Target.Protocol); op.Detail() == nil && slices.ContainsFunc(variables(), func(v variable) bool { return v.name == detail }) {
 		in.blindTo(detail, []string{detail})
 	}
-	if op.Target.Protocol == protocolKubernetes {
-		in.late = op.Late()
-	}
+	in.late = op.Late()
 	return in
 }
 
