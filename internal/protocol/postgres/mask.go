@@ -79,6 +79,11 @@ func (s *session) hides(o *operation) *access.Refusal {
 	e := &o.hide.exposure
 	o.hide.touches = e.Touches
 	o.hide.columns = e.All || slices.ContainsFunc(e.Outputs, func(x grammar.Output) bool { return x.Hidden })
+	if e.Copies {
+		why := access.Refuse(access.CodeUnmaskable, nil, "it would copy columns that are masked to where they are not")
+		why.Advice = "Copy the other columns, or ask the database's owner."
+		return why
+	}
 	if k := st.Copy; k != nil && !k.From && o.hide.columns && (!k.Plain || e.Star) {
 		why := access.Refuse(access.CodeUnmaskable, nil, "in this COPY the columns that are masked cannot be told from others")
 		why.Advice = "Name the columns, and copy in the text format without options; or use SELECT."

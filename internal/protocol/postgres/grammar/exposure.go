@@ -34,12 +34,24 @@ type Exposure struct {
 	Star    bool
 	// Touches says that something hidden is within the statement's reach, so that an error may repeat it.
 	Touches bool
+	// Copies says that it writes what is hidden to another place, where it would not be.
+	Copies bool
 }
 
 // Output is one column of an answer.
 type Output struct {
 	Name   string
 	Hidden bool
+}
+
+// hides reports whether any column is hidden.
+func (e *Exposure) hides() bool {
+	for _, o := range e.Outputs {
+		if o.Hidden {
+			return true
+		}
+	}
+	return e.All
 }
 
 // Shows reports whether column i of n, of that name, may show what is hidden.
@@ -65,7 +77,7 @@ func (e *Exposure) Shows(i, n int, name string) bool {
 func (s *Statement) Exposes(src Source) Exposure {
 	t := &tracer{src: src}
 	e := t.statement(s.root)
-	e.Touches = e.Touches || t.touched
+	e.Touches, e.Copies = e.Touches || t.touched, t.copies
 	for _, f := range s.Volatile {
 		if src.Suspects() && effectOf(f) == Admin { // it may read anything, and say so in an error
 			e.Touches = true
@@ -90,6 +102,7 @@ type scope struct {
 type tracer struct {
 	src     Source
 	touched bool
+	copies  bool
 	depth   int
 }
 
@@ -116,7 +129,11 @@ func (t *tracer) statement(n *pg.Node) Exposure {
 		return Exposure{}
 	case *pg.Node_CallStmt, *pg.Node_ExecuteStmt, *pg.Node_FetchStmt, *pg.Node_DoStmt:
 		return Exposure{All: t.src.Suspects(), Touches: t.src.Suspects()}
-	case *pg.Node_CreateTableAsStmt, *pg.Node_ViewStmt: // they give no rows
+	case *pg.Node_CreateTableAsStmt:
+		e := t.statement(v.CreateTableAsStmt.Query)
+		t.copies = t.copies || e.hides()
+		return Exposure{}
+	case *pg.Node_ViewStmt: // it gives no rows, and what reads it is followed
 		return Exposure{Touches: t.src.Suspects()}
 	}
 	return Exposure{}
@@ -156,32 +173,38 @@ func (t *tracer) query(n *pg.Node, outer *scope) Exposure {
 	case *pg.Node_SelectStmt:
 		return t.selects(v.SelectStmt, outer)
 	case *pg.Node_InsertStmt:
-		return t.returning(v.InsertStmt.WithClause, []*pg.Node{target(v.InsertStmt.Relation)}, v.InsertStmt.ReturningList, outer, v.InsertStmt.SelectStmt)
+		return t.returning(v.InsertStmt.WithClause, []*pg.Node{target(v.InsertStmt.Relation)}, v.InsertStmt.ReturningList, outer, v.InsertStmt.SelectStmt, conflict(v.InsertStmt.OnConflictClause))
 	case *pg.Node_UpdateStmt:
-		return t.returning(v.UpdateStmt.WithClause, append([]*pg.Node{target(v.UpdateStmt.Relation)}, v.UpdateStmt.FromClause...), v.UpdateStmt.ReturningList, outer)
+		return t.returning(v.UpdateStmt.WithClause, append([]*pg.Node{target(v.UpdateStmt.Relation)}, v.UpdateStmt.FromClause...), v.UpdateStmt.ReturningList, outer, list(v.UpdateStmt.TargetList))
 	case *pg.Node_DeleteStmt:
 		return t.returning(v.DeleteStmt.WithClause, append([]*pg.Node{target(v.DeleteStmt.Relation)}, v.DeleteStmt.UsingClause...), v.DeleteStmt.ReturningList, outer)
 	case *pg.Node_MergeStmt:
-		return t.returning(v.MergeStmt.WithClause, []*pg.Node{target(v.MergeStmt.Relation), v.MergeStmt.SourceRelation}, v.MergeStmt.ReturningList, outer)
+		return t.returning(v.MergeStmt.WithClause, []*pg.Node{target(v.MergeStmt.Relation), v.MergeStmt.SourceRelation}, v.MergeStmt.ReturningList, outer, list(v.MergeStmt.MergeWhenClauses))
 	}
 	t.touched = true
 	return Exposure{All: true}
 }
 
+func list(l []*pg.Node) *pg.Node { return &pg.Node{Node: &pg.Node_List{List: &pg.List{Items: l}}} }
+
+func conflict(c *pg.OnConflictClause) *pg.Node { return list(c.GetTargetList()) }
+
 func target(r *pg.RangeVar) *pg.Node { return &pg.Node{Node: &pg.Node_RangeVar{RangeVar: r}} }
 
-// returning is a statement that changes rows, and what it gives of them. read is walked for what it touches.
-func (t *tracer) returning(w *pg.WithClause, from, list []*pg.Node, outer *scope, read ...*pg.Node) Exposure {
+// returning is a statement that changes rows, and what it gives of them. written is what it writes: a query, or expressions.
+func (t *tracer) returning(w *pg.WithClause, from, returned []*pg.Node, outer *scope, written ...*pg.Node) Exposure {
 	sc := t.scope(w, outer)
 	for _, f := range from {
 		sc.items = append(sc.items, t.from(f, sc)...)
 	}
-	for _, q := range read {
-		if q != nil {
-			t.query(q, sc)
+	for _, n := range written {
+		if n.GetSelectStmt() == nil {
+			t.copies = t.expression(n, sc) || t.copies
+		} else if e := t.query(n, sc); e.hides() {
+			t.copies = true
 		}
 	}
-	return t.outputs(list, sc)
+	return t.outputs(returned, sc)
 }
 
 func (t *tracer) selects(n *pg.SelectStmt, outer *scope) Exposure {
@@ -195,7 +218,9 @@ func (t *tracer) selects(n *pg.SelectStmt, outer *scope) Exposure {
 	for _, f := range n.FromClause {
 		sc.items = append(sc.items, t.from(f, sc)...)
 	}
-	return t.outputs(n.TargetList, sc)
+	e := t.outputs(n.TargetList, sc)
+	t.copies = t.copies || n.IntoClause != nil && e.hides()
+	return e
 }
 
 // union is UNION, INTERSECT and EXCEPT: names are the left side's, and either side shows.
