@@ -44,6 +44,10 @@ func report(err error) int {
 	if err == nil {
 		return 0
 	}
+	var own exitError
+	if errors.As(err, &own) {
+		return own.code
+	}
 	fmt.Fprintln(os.Stderr, "gatebook:", err)
 	var u usageError
 	var b brokenError

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 
 	"gatebook/internal/access"
@@ -54,6 +55,21 @@ func newDatabase(t config.Target, learn func(secret []byte)) (*credential.Databa
 		}
 	}
 	return credential.NewDatabase(o)
+}
+
+// address is where clients reach a target.
+func (g *gateway) address(t config.Target) string {
+	if t.Protocol != "postgres" {
+		return g.cfg.URL + "/t/" + t.Name
+	}
+	host, port := "localhost", "5432"
+	if u, err := url.Parse(g.cfg.URL); err == nil {
+		host = u.Hostname()
+	}
+	if _, p, err := net.SplitHostPort(g.cfg.ListenPostgres); err == nil {
+		port = p
+	}
+	return "postgres://" + net.JoinHostPort(host, port) + "/" + t.Name
 }
 
 // listenPostgres gives the listener for clients of PostgreSQL, or nil where there is no target for them.

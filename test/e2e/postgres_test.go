@@ -152,3 +152,26 @@ func TestPgx(t *testing.T) {
 		}
 	}
 }
+
+// TestConnect reaches a target by the helper that adds the token, and gives the program's own exit code on.
+func TestConnect(t *testing.T) {
+	p := lab.StartPostgres(t)
+	db := p.Database(t, "create table t (id int)", "insert into t values (42)")
+	g := p.StartGateway(t, binary, db, lab.Options{})
+	agent := g.Person("claude", "agents")
+	if r := lab.Must(t, g.CLI(agent, "connect", "db", "--", "psql", "-X", "-Atc", "select id from t")); r.Stdout != "42\n" {
+		t.Error(r.Out())
+	}
+	if r := lab.Must(t, g.CLI(agent, "connect", "db/postgres", "--", "psql", "-X", "-Atc", "select current_database()")); r.Stdout != "postgres\n" {
+		t.Error(r.Out())
+	}
+	if r := g.CLI(agent, "connect", "db", "--", "psql", "-X", "-v", "ON_ERROR_STOP=1", "-c", "selec", "-c", "select 1"); r.Code != 1 || !strings.Contains(r.Stderr, "42601") && !strings.Contains(r.Stderr, "syntax error") {
+		t.Error(r.Code, r.Out())
+	}
+	if r := g.CLI(agent, "connect", "nothing", "--", "psql"); r.Code != 2 || !strings.Contains(r.Stderr, "no PostgreSQL target") {
+		t.Error(r.Code, r.Out())
+	}
+	if r := g.CLI(g.Person("claude", "agents")+"x", "connect", "db", "--", "psql", "-X", "-c", "select 1"); r.Code == 0 {
+		t.Error(r.Code, r.Out())
+	}
+}

@@ -109,7 +109,7 @@ func (d *decoder) value() []byte {
 
 func (d *decoder) count() int {
 	n := d.int16() & 0xffff // unsigned: there may be 65,535 parameters
-	if n*2 > len(d.b) { // nothing that is counted takes less than two bytes
+	if n*2 > len(d.b) {     // nothing that is counted takes less than two bytes
 		d.bad = true
 		return 0
 	}

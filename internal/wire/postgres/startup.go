@@ -83,3 +83,19 @@ func startupParams(b []byte) (map[string]string, error) {
 	}
 	return out, d.end()
 }
+
+// Bytes writes a Startup or a Cancel as it opens a connection.
+func (f First) Bytes() []byte {
+	b := Builder{Bytes: make([]byte, 4, 64)}
+	if f.Kind == Cancel {
+		b.Int32(cancelCode).Int32(f.Process).Raw(f.Key)
+	} else {
+		b.Int32(uint32(versionCode + f.Minor))
+		for name, v := range f.Params {
+			b.Text(name).Text(v)
+		}
+		b.Byte(0)
+	}
+	binary.BigEndian.PutUint32(b.Bytes, uint32(len(b.Bytes)))
+	return b.Bytes
+}
