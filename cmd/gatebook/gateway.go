@@ -373,7 +373,7 @@ func (g *gateway) own() http.Handler {
 		Book: api.Book{Archive: g.archive, Ledger: os.DirFS(g.folder("ledger")), Frames: g.recorder.Frames},
 	}
 	for _, t := range g.cfg.Targets {
-		o.Targets = append(o.Targets, client.Target{Name: t.Name, Protocol: t.Protocol, URL: g.address(t)})
+		o.Targets = append(o.Targets, g.offered(t))
 	}
 	if g.attribution != nil {
 		o.Span = g.attribution.Span

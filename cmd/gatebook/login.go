@@ -103,7 +103,7 @@ func addToken(parent *cobra.Command) {
 		},
 	}
 	c.flags(cmd)
-	cmd.Flags().StringVar(&format, "format", "exec", "exec (kubectl's plugins), plain, or git (its credential helpers)")
+	cmd.Flags().StringVar(&format, "format", "exec", "exec (kubectl's plugins), plain, git (its credential helpers), or headers (Claude Code's otelHeadersHelper)")
 	parent.AddCommand(cmd)
 }
 
@@ -116,8 +116,11 @@ func formatToken(format string, t login.Token) (string, error) {
 		return t.ID, nil
 	case "git":
 		return "username=gatebook\npassword=" + t.ID, nil
+	case "headers":
+		b, err := json.Marshal(map[string]string{"Authorization": "Bearer " + t.ID})
+		return string(b), err
 	}
-	return "", usageError{fmt.Errorf("--format: %q is not exec, plain or git", format)}
+	return "", usageError{fmt.Errorf("--format: %q is not exec, plain, git or headers", format)}
 }
 
 var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)

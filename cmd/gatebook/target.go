@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -14,9 +15,20 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"gatebook/internal/access"
+	"gatebook/internal/api/client"
 	"gatebook/internal/config"
 	"gatebook/internal/credential"
 )
+
+// offered is what clients are told of a target: of the upstream only what git needs to be sent here instead.
+func (g *gateway) offered(t config.Target) client.Target {
+	out := client.Target{Name: t.Name, Protocol: t.Protocol, URL: g.address(t)}
+	if u, err := url.Parse(t.URL); t.Protocol == "git" && err == nil {
+		u.User = nil // should somebody have written a credential there
+		out.Upstream = u.String()
+	}
+	return out
+}
 
 // newUpstream makes the far side of a target, which knows the service accounts of its own issuers. Each secret of the
 // gateway's own that it uses is told to learn first: it must not come back in an answer, whoever left a copy of it where.

@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 func verbs() []func(*cobra.Command) {
 	return []func(*cobra.Command){
 		addServe, addUp, addConfig,
-		addLogin, addToken, addKubeconfig, addConnect, addWhoAmI,
+		addLogin, addToken, addKubeconfig, addEnv, addConnect, addWhoAmI,
 		addApprovals, addApprove, addDeny, addRevoke, addForget,
 		addSessions, addSearch, addWhy, addTimeline, addShow, addTail, addReplay, addExport, addVerify, addCheckpoint,
 		addPolicy, addIndex,

@@ -26,8 +26,10 @@ type WhoAmI struct {
 type Target struct {
 	Name     string `json:"name"`
 	Protocol string `json:"protocol"`
-	// URL is where clients point to.
+	// URL is where clients point to: below the gateway's own URL, or postgres://HOST:PORT/NAME.
 	URL string `json:"url"`
+	// Upstream is the URL that clients of a git target know it by.
+	Upstream string `json:"upstream,omitempty"`
 }
 
 // Page is a page of a list, and the cursor of the next; empty on the last one.
