@@ -85,7 +85,10 @@ func TestM34SecretsThatTheAgentSends(t *testing.T) {
 	for _, name := range []string{"update", "merge", "strategic", "json", "apply", "yaml-put"} {
 		s.object(secretJSON(s.ns, name, "v=stored before"))
 	}
-	patch := func(name string) string { return toJSON(map[string]any{"data": object(name).Data}) }
+	patch := func(name string) string {
+		o := object(name)
+		return toJSON(map[string]any{"metadata": map[string]any{"annotations": o.Annotations}, "data": o.Data})
+	}
 	yamlOf := func(name string) string {
 		o := object(name)
 		return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: %s, annotations: {note: %q}}\ndata: {v: !!binary %s}\nstringData:\n  w: %q\n", name, "is "+value[name], b64(value[name]), o.StringData["w"])

@@ -39,6 +39,16 @@ func (x *exchange) hideRepeated(masked []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	v, changed := x.withoutRepeated(x.doc.value, v)
+	if !changed {
+		return masked, nil
+	}
+	return json.Marshal(v)
+}
+
+// withoutRepeated hides in masked, which it changes, whatever the secret places of the request or of original hold.
+// masked is original with what is secret by structure, or known, masked.
+func (x *exchange) withoutRepeated(original, masked any) (any, bool) {
 	values := map[string]bool{}
 	add := func(s string) {
 		for _, f := range forms(s) {
@@ -54,20 +64,16 @@ func (x *exchange) hideRepeated(masked []byte) ([]byte, error) {
 			}
 		}
 	}
-	eachHidden(x.doc.value, v, add)
+	eachHidden(original, masked, add)
 	if len(values) == 0 {
-		return masked, nil
+		return masked, false
 	}
 	var pairs []string
 	for _, s := range slices.SortedFunc(maps.Keys(values), func(a, b string) int { return len(b) - len(a) }) {
 		pairs = append(pairs, s, repeated)
 	}
 	changed := false
-	v = replaceStrings(v, strings.NewReplacer(pairs...), &changed)
-	if !changed {
-		return masked, nil
-	}
-	return json.Marshal(v)
+	return replaceStrings(masked, strings.NewReplacer(pairs...), &changed), changed
 }
 
 // eachHidden gives the strings of original in whose place masked has a placeholder.

@@ -535,3 +535,29 @@ func TestWatchIsLive(t *testing.T) {
 		t.Errorf("outcome %+v", out)
 	}
 }
+
+// What a patch makes of the stored Secret shows nothing of the patch's own values, wherever the patch repeats them.
+func TestPatchedRepeats(t *testing.T) {
+	stored := secretJSON("db", "a", hiddenValue)
+	const word = "sent-and-repeated-1"
+	for contentType, body := range map[string]string{
+		typeMerge:     `{"metadata":{"annotations":{"note":"is ` + word + `","b":"` + b64(word) + `"}},"data":{"v":"` + b64(word) + `"}}`,
+		typeStrategic: `{"metadata":{"annotations":{"note":"is ` + word + `"}},"stringData":{"v":"` + word + `"}}`,
+		typeJSONPatch:      `[{"op":"add","path":"/metadata/annotations","value":{"note":"is ` + word + `"}},{"op":"add","path":"/data/v","value":"` + b64(word) + `"}]`,
+		typeApply:     `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"db","annotations":{"note":"is ` + word + `"}},"data":{"v":"` + b64(word) + `"}}`,
+	} {
+		t.Run(contentType, func(t *testing.T) {
+			w := newWorld(t, reply(200, typeJSON, stored))
+			w.decide = func(op *access.Operation) (access.Decision, []string) {
+				return access.Decision{Effect: access.Deny, Masks: allMasks}, op.Late()
+			}
+			w.do("PATCH", "/api/v1/namespaces/a/secrets/db?fieldManager=m", body, "Content-Type", contentType)
+			rows := w.rows()
+			i := slices.IndexFunc(rows, func(r access.Record) bool { return r.Operation.Parent == "" })
+			object := fmt.Sprintf("%q", rows[i].Operation.Kubernetes.Object)
+			if !strings.Contains(object, `"note":"is (masked)"`) || strings.Contains(object, word) || strings.Contains(object, b64(word)) || len(rows[i].Operation.Uninspectable) > 0 {
+				t.Errorf("%s\n%+v", object, rows[i].Operation.Uninspectable)
+			}
+		})
+	}
+}

@@ -82,6 +82,7 @@ func (x *exchange) givePatched(stored []byte) error {
 	if err != nil {
 		return err
 	}
+	x.withoutRepeated(exact, o)
 	x.k.Object, x.op.Exact.Object = o, exact
 	x.k.Kind, _ = exact["kind"].(string)
 	x.op.Exact.Kind = x.k.Kind
