@@ -122,7 +122,7 @@ type Target struct {
 	Hosts []string `yaml:"hosts"`
 	// For policy.
 	Labels map[string]string `yaml:"labels"`
-	// The upstream's URL, and the PEM file with its CA. Not with kubeconfig.
+	// The upstream's URL (for postgres: postgres://host[:port][/database]), and the PEM file with its CA. Not with kubeconfig.
 	URL    string `yaml:"url"`
 	CAFile string `yaml:"caFile"`
 	// Name that the upstream's certificate is checked against, where it is not the URL's host.
