@@ -7,6 +7,7 @@
 //   - What the Engine has learned is recognised in any byte stream: as it is, in base64 (either alphabet, padded or
 //     not, at any alignment, inside larger content, wrapped into lines), in hexadecimal, percent-escaped, JSON-escaped,
 //     and in those combined; at any split.
+//   - A JSON Web Token is recognised by its form in the same way, though it was never learned.
 //   - Bytes outside of what is masked are the input's own, untouched.
 //   - No value is kept: only keyed hashes are. See Engine for what these give away, and to whom.
 //   - A placeholder that comes back is replaced by the original from the same place of the stored object, or refused.

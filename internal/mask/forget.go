@@ -1,6 +1,7 @@
 package mask
 
 import (
+	"bytes"
 	"encoding/hex"
 	"maps"
 	"slices"
@@ -15,6 +16,7 @@ func (e *Engine) Forget(value []byte) (patterns int) {
 	l := &learner{e: e, collect: map[digest]bool{}}
 	l.whole(value)
 	clear(l.buf[:])
+	l.collect[e.digestOf(bytes.TrimSpace(value))] = true // a token, which is known by its form
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old := e.index.Load()

@@ -159,11 +159,13 @@ const goesOn = 1 << 63
 
 func newIndex(k *keys, capacity int) *index {
 	words := min(capacity*filterBits, maxFilterBits) / 64
-	return &index{
+	x := &index{
 		keys: k, shift: 32 - uint(bits.TrailingZeros(uint(words))),
 		filter: make([]atomic.Uint64, words), short: make([]atomic.Uint64, words),
 		nodes: make([]node, capacity*8), macs: make([]atomic.Uint32, capacity*2), records: make([]record, capacity),
 	}
+	x.noticeTokens()
+	return x
 }
 
 // spread mixes a hash.
@@ -239,6 +241,11 @@ func (x *index) add(r *record) {
 	for l := last - 1; l >= 0; l-- {
 		x.grow(l, r.Tags[l]).sizes.Or(goesOn)
 	}
+	x.notice(r)
+}
+
+// notice lets the filter see how r may begin.
+func (x *index) notice(r *record) {
 	for i := range r.Forms {
 		x.short[r.Shorts[i]>>x.shift].Or(bitsOf(r.Shorts[i]))
 		for _, h := range r.Probes[2*i:][:2] {

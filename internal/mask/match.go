@@ -11,6 +11,7 @@ type span struct {
 	base64     bool
 	before     int  // characters of the first base64 quad before the pattern
 	more       bool // a further piece of a longer value
+	token      bool // known by its form
 	sum        digest
 }
 
@@ -28,6 +29,7 @@ type matcher struct {
 	x     *index
 	keyed [keyBytes + maxPattern]byte
 	ends  [maxPattern]int
+	text  []byte // the token that was read last
 	// layers and d are of the reading that is being tried.
 	layers [maxLayers]layer
 	todo   [1 << (maxLayers + 1)]chain
@@ -130,13 +132,20 @@ func (m *matcher) read(d *decoder, last bool) (span, verdict) {
 		if o > 0 {
 			dec[0] += 1 << (8 - ownMissed[d.coding.phase()])
 		}
-		n := m.x.find(0, m.x.keys.tag8(binary.LittleEndian.Uint64(dec)))
-		if n == nil {
-			continue
+		var s span
+		var v verdict
+		if string(dec[:len(jwtStart)]) == jwtStart {
+			s, v = m.token(d, last)
 		}
-		save := *d
-		s, v := m.follow(&save, n, last)
-		d.met |= save.met
+		if n := m.x.find(0, m.x.keys.tag8(binary.LittleEndian.Uint64(dec))); n != nil {
+			save := *d
+			known, more := m.follow(&save, n, last)
+			d.met |= save.met
+			v = max(v, more)
+			if known.end > s.end {
+				s = known
+			}
+		}
 		result = max(result, v)
 		if s.end > best.end {
 			best = s

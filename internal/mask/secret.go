@@ -352,7 +352,7 @@ func (p *parser) lookUp(text []byte) ([]byte, bool) {
 	if !p.known || len(text) < windowBytes {
 		return nil, false
 	}
-	if x := p.s.e.index.Load(); x.next(text, 0) < 0 && bytes.IndexByte(text, '\\') < 0 && bytes.IndexByte(text, '%') < 0 {
+	if x := p.s.e.index.Load(); x.next(text, 0) < 0 && bytes.IndexByte(text, '\\') < 0 && bytes.IndexByte(text, '%') < 0 && nextToken(text, 0) == len(text) {
 		return nil, false
 	}
 	t := p.ownStream()

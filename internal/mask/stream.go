@@ -64,6 +64,7 @@ func (t *stream) reset() {
 func (t *stream) free() {
 	clear(t.buf[:cap(t.buf)])
 	clear(t.match.keyed[:])
+	clear(t.match.text[:cap(t.match.text)])
 	for i := range t.views {
 		clear(t.views[i].text[:cap(t.views[i].text)])
 	}

@@ -31,7 +31,7 @@ func (p *parser) seeNested(start, end int) {
 // waits for many entries of it at a time.
 func (p *parser) sweep(end int) int {
 	x := p.s.e.index.Load()
-	escape, percent := next(p.out, 0, '\\'), next(p.out, 0, '%')
+	escape, percent, token := next(p.out, 0, '\\'), next(p.out, 0, '%'), nextToken(p.out, 0)
 	p.room = p.room[:0]
 	kept, done := 0, 0
 	for ; done < len(p.exposed) && int(p.exposed[done].end) <= end; done++ {
@@ -42,7 +42,10 @@ func (p *parser) sweep(end int) int {
 		if percent < int(v.start) {
 			percent = next(p.out, int(v.start), '%')
 		}
-		if min(escape, percent) >= int(v.end) && !x.mayHold(p.out, int(v.start), int(v.end)) {
+		if token < int(v.start) {
+			token = nextToken(p.out, int(v.start))
+		}
+		if min(escape, percent, token) >= int(v.end) && !x.mayHold(p.out, int(v.start), int(v.end)) {
 			continue
 		}
 		if with, found := p.hideKnown(v); found {

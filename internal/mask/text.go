@@ -11,7 +11,7 @@ var errClosed = errors.New("masking: writer is closed")
 // TextWriter replaces known values in a stream of any bytes. It is not safe for concurrent use.
 //
 // Write lets go of all but the last bytes, of which a known value could be the continuation: 71 as a rule, and at most
-// 16 KiB where a known value has begun. Flush, for a person or program that waits at the other end, lets go of all but
+// 16 KiB where a known value or a token has begun. Flush, for a person or program that waits at the other end, lets go of all but
 // what begins as a known value does. What that can give away to someone who makes the stream stop inside a value
 // again and again is its first three characters as written (in base64 also half of the next byte's bits), and the
 // fact that the rest was held; never more, however many times. There is no timer: what is held stays until the stream

@@ -171,6 +171,9 @@ func (s *stream) windows(v *view) {
 		}
 		s.judge(v.origin(i))
 	}
+	for i := nextToken(v.text, 0); i < len(v.text); i = nextToken(v.text, i+1) {
+		s.judge(v.origin(i))
+	}
 	if !v.cut {
 		return
 	}
@@ -194,6 +197,9 @@ func (s *stream) judge(i int) {
 		found.start, _ = back(s.buf, i, found.before, 0)
 		found.start = unitStart(s.buf, found.start)
 		found.end = unitEnd(s.buf, found.end)
+		if found.token && !s.admit(&found) {
+			return
+		}
 		s.spans = append(s.spans, found)
 	}
 }

@@ -96,7 +96,7 @@ func (p *payload) write(w io.Writer) error {
 		_, err := w.Write(p.x.masked)
 		return err
 	}
-	t := p.x.scope.Text(w)
+	t := p.x.scope.Quiet().Text(w)
 	if _, err := io.Copy(t, p.x.body.reader()); err != nil {
 		return err
 	}

@@ -94,7 +94,8 @@ func forwardPorts(ports []int64) []uint16 {
 func (h *Handler) streamMasks(p gate.Permit) stream.Masks {
 	scope := h.o.Masks.Scope(p.Operation().Session)
 	text := func(dst io.Writer) stream.Text { return scope.Text(dst) }
-	m := stream.Masks{Record: text, Digest: func(name recording.Stream, at int64, b []byte) string {
+	claimed := func(dst io.Writer) stream.Text { return scope.Quiet().Text(dst) }
+	m := stream.Masks{Record: claimed, Digest: func(name recording.Stream, at int64, b []byte) string {
 		place := appendField(appendField(nil, string(p.Operation().ID)), string(name))
 		return scope.Placeholder(append(binary.BigEndian.AppendUint64(place, uint64(at)), b...))
 	}}
