@@ -57,7 +57,7 @@ func newWorld(t *testing.T, upstream http.HandlerFunc, change ...func(*Options))
 	t.Helper()
 	w := &world{t: t, upstream: upstream, index: &index{rows: map[access.OperationID]access.Record{}},
 		decide: func(*access.Operation) access.Decision { return access.Decision{Effect: access.Allow} },
-		by: protocol.Caller{Principal: access.Principal{Issuer: "i", Subject: "agent", Name: "agent"}, Session: "0123456789abcdefghjkmnpqrs", Address: "192.0.2.1:1"}}
+		by:     protocol.Caller{Principal: access.Principal{Issuer: "i", Subject: "agent", Name: "agent"}, Session: "0123456789abcdefghjkmnpqrs", Address: "192.0.2.1:1"}}
 	w.record()
 	back := httptest.NewServer(http.HandlerFunc(w.serveUpstream))
 	t.Cleanup(back.Close)
@@ -230,9 +230,10 @@ func (w *world) rows() []access.Record {
 	return out
 }
 
-// recorded is everything on disk.
+// recorded is everything on disk, before it is sealed: rows come after it.
 func (w *world) recorded() []byte {
 	w.t.Helper()
+	w.front.Close()
 	var all []byte
 	must(w.t, filepath.WalkDir(w.journal, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
