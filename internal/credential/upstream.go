@@ -51,7 +51,8 @@ type Upstream struct {
 	impersonate func(access.Principal) bool
 	own         func(access.Principal) bool
 	shared      *http.Transport // HTTP/2, or HTTP/1.1: for requests that last
-	alone       *http.Transport // HTTP/1.1 alone: for upgrades, and for requests that are soon answered
+	alone       *http.Transport // HTTP/1.1 alone: for requests that are soon answered
+	once        *http.Transport // HTTP/1.1, and a new connection each time: for upgrades
 }
 
 // New makes an Upstream. It dials nothing.
@@ -83,11 +84,16 @@ func New(o Options) (*Upstream, error) {
 	if wait == 0 {
 		wait = 10 * time.Second
 	}
-	return &Upstream{
+	u := &Upstream{
 		base: base, secret: o.Secret, impersonate: o.Impersonate, own: o.Own,
 		shared: transport(tc, idle, wait, true),
 		alone:  transport(tc, idle, wait, false),
-	}, nil
+		once:   transport(tc, idle, wait, false),
+	}
+	// An exec over WebSocket is a GET, which a transport sends again where a connection that it kept breaks before the
+	// answer: the command would run twice.
+	u.once.DisableKeepAlives = true
+	return u, nil
 }
 
 func parseBase(raw string, insecure bool) (*url.URL, error) {
@@ -113,7 +119,7 @@ func transport(tc *tls.Config, idle int, wait time.Duration, http2 bool) *http.T
 		TLSHandshakeTimeout:   wait,
 		MaxIdleConns:          idle,
 		MaxIdleConnsPerHost:   idle,
-		IdleConnTimeout:       90 * time.Second,
+		IdleConnTimeout:       45 * time.Second, // before the API server's 90: what it closes under a change fails the change
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true,    // what comes back is masked and recorded as it is
 		WriteBufferSize:       8 << 10, // what is longer passes them by
@@ -156,9 +162,12 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 }
 
 // pick chooses the connections. A request that has one to itself costs less, and waits for no other; but what lasts,
-// such as a watch, would keep it for as long. It is a matter of cost alone: both answer every request but an upgrade.
+// such as a watch, would keep it for as long. That is a matter of cost alone; that an upgrade has a new one is not.
 func (u *Upstream) pick(r *http.Request) *http.Transport {
-	if !isUpgrade(r) && lasts(r) {
+	switch {
+	case isUpgrade(r):
+		return u.once
+	case lasts(r):
 		return u.shared
 	}
 	return u.alone
