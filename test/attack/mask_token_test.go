@@ -2,11 +2,8 @@ package attack
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
-
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // K18: the token that a TokenRequest gives is masked, and its placeholder is good for nothing.
@@ -38,27 +35,7 @@ func TestK18TokenIsMasked(t *testing.T) {
 // M45: nothing that the gateway answers holds its own credential for the cluster.
 func TestM45NoUpstreamCredential(t *testing.T) {
 	s := newScene(t)
-	config, err := clientcmd.LoadFromFile(cluster.Kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, u := range config.AuthInfos {
-		for _, file := range []string{u.ClientKey, u.ClientCertificate} {
-			pem, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, line := range strings.Split(string(pem), "\n") {
-				if i > 0 && i < 6 && len(line) == 64 {
-					s.search.hide(name, canary{[]byte(line)})
-					s.hidden[name] = canary{[]byte(line)}
-				}
-			}
-		}
-	}
-	if len(s.hidden) == 0 {
-		t.Fatal("the gateway's credential was not found, so that nothing would be proved")
-	}
+	s.hideKeys()
 	for _, path := range []string{"/", "/api", "/apis", "/version", "/healthz?verbose", "/metrics", "/configz", "/debug/pprof/cmdline", "/logs", "/../data/audit", "/apis/authentication.k8s.io/v1", "/none"} {
 		s.do(request{path: path})
 	}
