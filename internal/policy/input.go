@@ -65,10 +65,8 @@ func (in *input) ResolveName(name string) (any, bool) {
 	case "operation":
 		return &in.facts, true
 	case "kubernetes":
-		if in.op.Exact != nil {
-			return in.op.Exact, true
-		}
-		return in.op.Kubernetes, in.op.Kubernetes != nil
+		k := in.kubernetes()
+		return k, k != nil
 	case "model":
 		return in.op.Model, in.op.Model != nil
 	case "git":
@@ -171,7 +169,15 @@ func (in *input) resourceUnreadable() []string {
 // verb is what a rule's verbs are compared with. It is asked only where it can be read.
 func (in *input) verb() string {
 	if in.op.Target.Protocol == protocolKubernetes {
-		return in.op.Kubernetes.Verb
+		return in.kubernetes().Verb
 	}
 	return in.op.Verb
+}
+
+// kubernetes is the request as the API server will read it, where that is at hand.
+func (in *input) kubernetes() *access.Kubernetes {
+	if in.op.Exact != nil {
+		return in.op.Exact
+	}
+	return in.op.Kubernetes
 }

@@ -79,7 +79,7 @@ func (s scope) covers(in *input) (outcome, []string) {
 			for _, f := range u {
 				fields = appendNew(fields, f)
 			}
-		} else if !slices.ContainsFunc(s.resources, func(p resourcePattern) bool { return p.matches(in.op.Kubernetes) }) {
+		} else if !slices.ContainsFunc(s.resources, func(p resourcePattern) bool { return p.matches(in.kubernetes()) }) {
 			return notMet, nil
 		}
 	}

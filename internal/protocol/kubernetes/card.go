@@ -47,16 +47,16 @@ func (x *exchange) shows() bool {
 
 // diff compares what is stored with what would be.
 func (x *exchange) diff(c *access.Card) (why string) {
-	if !x.shows() || len(x.k.Stored) == 0 {
+	if !x.shows() || len(x.op.Kubernetes.Stored) == 0 {
 		return ""
 	}
-	after := x.k.Object
+	after := x.op.Kubernetes.Object
 	if x.k.Verb == "delete" {
 		after = nil
 	} else if slices.ContainsFunc(x.op.Uninspectable, func(u access.Uninspectable) bool { return u.Field == access.FieldKubernetesObject }) {
 		return "what would be stored is not known"
 	}
-	before, err := diffLines(x.k.Stored)
+	before, err := diffLines(x.op.Kubernetes.Stored)
 	if err != nil {
 		return err.Error()
 	}

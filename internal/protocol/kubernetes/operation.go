@@ -58,9 +58,12 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 		x.readUpgrade, x.readBody, x.decode, x.finish,
 	} {
 		if why := step(); why != nil {
+			x.show()
+			x.hideWords(&why.Message, &why.Advice)
 			return x, why
 		}
 	}
+	x.show()
 	return x, nil
 }
 
@@ -218,7 +221,6 @@ func (x *exchange) finish() *access.Refusal {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}
 	x.keepExact()
-	x.hideWords()
 	return nil
 }
 
@@ -235,17 +237,35 @@ func (x *exchange) keepExact() {
 	x.op.Exact = &exact
 }
 
-// hideWords hides known secrets in what else of the request policy, approvers and the record see. What goes upstream is
-// read from the request itself.
-func (x *exchange) hideWords() {
-	for _, s := range []*string{&x.k.ProxyPath, &x.k.FieldSelector, &x.k.LabelSelector} {
-		*s = x.hidden(*s)
-	}
-	if e := x.k.Exec; e != nil {
+// show gives the operation what policy's messages, approvers and the record see of the request: its words without known
+// secrets. What goes upstream, and what is looked up, is read from the request itself.
+func (x *exchange) show() {
+	k, c := x.k.Kubernetes, &x.op.Client
+	words := []*string{&x.op.Verb, &c.UserAgent, &c.Invocation, &c.Trace, &k.Verb, &k.Group, &k.Version, &k.Resource, &k.Subresource,
+		&k.Namespace, &k.Name, &k.Kind, &k.Path, &k.FieldManager, &k.FieldSelector, &k.LabelSelector, &k.ProxyPath}
+	if k.Exec != nil {
+		e := *k.Exec
 		e.Command = slices.Clone(e.Command)
-		for i, word := range e.Command {
-			e.Command[i] = x.hidden(word)
+		for i := range e.Command {
+			words = append(words, &e.Command[i])
 		}
+		words, k.Exec = append(words, &e.Container), &e
+	}
+	x.hideWords(words...)
+	x.op.Kubernetes = &k
+}
+
+// hideWords hides known secrets in each of words, which are looked at together, since there is seldom one.
+func (x *exchange) hideWords(words ...*string) {
+	var all strings.Builder
+	for _, w := range words {
+		all.WriteString(*w + "\x00")
+	}
+	if x.hidden(all.String()) == all.String() {
+		return
+	}
+	for _, w := range words {
+		*w = x.hidden(*w)
 	}
 }
 
@@ -262,7 +282,7 @@ func (x *exchange) hidden(s string) string {
 }
 
 func (x *exchange) uninspectable(field, why string) {
-	x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: field, Why: why})
+	x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: field, Why: x.hidden(why)})
 }
 
 // inspectable takes back what was said of a field that could not be read.

@@ -21,7 +21,7 @@ func (x *exchange) complete(ctx context.Context, fields []string) error {
 	if !slices.Contains(fields, access.FieldKubernetesStored) && !slices.Contains(fields, access.FieldKubernetesObject) {
 		return fmt.Errorf("%v: not a field that can be fetched", fields)
 	}
-	x.k.Stored, x.op.Exact.Stored = nil, nil // it may have been read before, and have changed since
+	x.op.Kubernetes.Stored, x.op.Exact.Stored = nil, nil // it may have been read before, and have changed since
 	late := x.op.Late()
 	stored, err := x.stored(ctx)
 	if ended := context.Cause(ctx); ended != nil {
@@ -46,7 +46,7 @@ func (x *exchange) complete(ctx context.Context, fields []string) error {
 
 func (x *exchange) giveStored(stored []byte) error {
 	if stored == nil {
-		x.k.Stored, x.op.Exact.Stored = map[string]any{}, map[string]any{}
+		x.op.Kubernetes.Stored, x.op.Exact.Stored = map[string]any{}, map[string]any{}
 		return nil
 	}
 	exact, err := decodeObject(stored)
@@ -57,7 +57,7 @@ func (x *exchange) giveStored(stored []byte) error {
 	if err != nil {
 		return err
 	}
-	x.k.Stored, x.op.Exact.Stored = o, exact
+	x.op.Kubernetes.Stored, x.op.Exact.Stored = o, exact
 	return nil
 }
 
@@ -83,9 +83,9 @@ func (x *exchange) givePatched(stored []byte) error {
 		return err
 	}
 	x.withoutRepeated(exact, o)
-	x.k.Object, x.op.Exact.Object = o, exact
-	x.k.Kind, _ = exact["kind"].(string)
-	x.op.Exact.Kind = x.k.Kind
+	x.op.Kubernetes.Object, x.op.Exact.Object = o, exact
+	x.op.Exact.Kind, _ = exact["kind"].(string)
+	x.op.Kubernetes.Kind = x.hidden(x.op.Exact.Kind)
 	return nil
 }
 

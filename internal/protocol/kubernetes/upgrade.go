@@ -19,6 +19,8 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, kind strea
 	out := access.Outcome{ExitCode: -1, Truncated: "the gateway failed"}
 	defer func() {
 		out.Duration = h.o.Now().Sub(began)
+		x := exchange{scope: h.o.Masks.Scope(p.Operation().Session)}
+		x.hideWords(&out.Message, &out.Truncated) // they may repeat what the client asked for
 		if err := p.End(out); err != nil {
 			h.o.Log.Error("ending the record of an operation", "operation", p.Operation().ID, "error", err)
 		}
