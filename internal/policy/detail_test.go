@@ -44,7 +44,7 @@ func TestDetails(t *testing.T) {
 // What a rule is for is compared with what the API server will read, as its condition is: a resource whose name is hidden from
 // the record, because somebody has made it known as a secret, is that resource all the same.
 func TestScopeIsExact(t *testing.T) {
-	s := load(t, "rules:\n  - {id: all, effect: allow, when: 'true'}\n  - id: r\n    effect: deny\n    reason: no\n    verbs: [delete]\n    resources: [sealedsecrets.bitnami.com]\n")
+	s := load(t, "rules:\n  - {id: all, effect: allow, when: 'true'}\n  - id: r\n    protocol: kubernetes\n    effect: deny\n    reason: no\n    verbs: [delete]\n    resources: [sealedsecrets.bitnami.com]\n")
 	op := &access.Operation{Target: access.Target{Protocol: "kubernetes"}, Verb: "delete",
 		Kubernetes: &access.Kubernetes{Verb: "gbm-x", Group: "bitnami.com", Resource: "gbm-y"},
 		Exact:      &access.Kubernetes{Verb: "delete", Group: "bitnami.com", Resource: "sealedsecrets"}}

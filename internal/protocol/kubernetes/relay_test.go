@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -146,5 +147,41 @@ func TestK1RefusedUpgradeClosesTheConnection(t *testing.T) {
 		if resp.StatusCode < 400 || !resp.Close {
 			t.Errorf("%v: answered %d, connection closed: %v", c, resp.StatusCode, resp.Close)
 		}
+	}
+}
+
+// kept is a filter that keeps what it is given.
+type kept struct {
+	bytes.Buffer
+	plain
+}
+
+func (k *kept) Write(b []byte) (int, error) { return k.Buffer.Write(b) }
+
+// M43: compressed content is refused wherever its first bytes are parted, also where each part is to go out at once.
+func TestCompressedContentInPieces(t *testing.T) {
+	for _, magic := range compressed {
+		for at := range magic {
+			k := &kept{}
+			s := &sniffer{filter: k}
+			var err error
+			for _, piece := range [][]byte{magic[:at], magic[at:], []byte("content")} {
+				if _, err = s.Write(piece); err == nil {
+					err = s.Flush()
+				}
+				if err != nil {
+					break
+				}
+			}
+			var why *access.Refusal
+			if !errors.As(err, &why) || k.Len() > 0 {
+				t.Errorf("%x parted at %d: %v, and %q went out", magic, at, err, k.String())
+			}
+		}
+	}
+	k := &kept{}
+	s := &sniffer{filter: k}
+	if _, err := s.Write([]byte("BP")); err != nil || s.Flush() != nil || k.String() != "BP" {
+		t.Errorf("what is not compressed waits: %q, %v", k.String(), err)
 	}
 }

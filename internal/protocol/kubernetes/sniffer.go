@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"bytes"
+	"slices"
 
 	"gatebook/internal/access"
 )
@@ -44,7 +45,11 @@ func (s *sniffer) release() error {
 	return err
 }
 
+// Flush lets go of what cannot be the beginning of compressed content any more: a server may send its first byte alone.
 func (s *sniffer) Flush() error {
+	if !s.done && slices.ContainsFunc(compressed, func(magic []byte) bool { return bytes.HasPrefix(magic, s.head) }) {
+		return nil
+	}
 	if err := s.release(); err != nil {
 		return err
 	}
