@@ -54,6 +54,7 @@ type gateway struct {
 	archive     *archive.Folder
 	recorder    *recording.Recorder
 	masks       *mask.Engine
+	keeping     sync.Mutex // held while what masks knows is put into the store
 	policy      *policyFolder
 	revocations *identity.Revocations
 	identity    *identity.Authenticator
@@ -189,7 +190,7 @@ func (g *gateway) openMasks(ctx context.Context) (err error) {
 func (g *gateway) keepKnown(ctx context.Context) {
 	t := time.NewTicker(2 * time.Second)
 	defer t.Stop()
-	kept := g.masks.Stats().Patterns
+	kept := g.masks.Stats().Changes
 	for done := false; !done; {
 		select {
 		case <-t.C:
@@ -197,22 +198,29 @@ func (g *gateway) keepKnown(ctx context.Context) {
 			done = true
 		}
 		s := g.masks.Stats()
-		if s.Patterns == kept {
+		if s.Changes == kept {
 			continue
 		}
 		if s.Refused > 0 {
 			g.log.Warn("there are more secret values than can be recognised", "known", s.Patterns, "refused", s.Refused)
 		}
-		blob, err := g.masks.Export()
-		if err == nil {
-			err = g.store.PutKnownValues(context.WithoutCancel(ctx), blob)
-		}
-		if err != nil {
+		if err := g.putKnown(ctx); err != nil {
 			g.log.Error("values known to be secret could not be kept for the next start", "error", err)
 			continue
 		}
-		kept = s.Patterns
+		kept = s.Changes
 	}
+}
+
+// putKnown keeps what is known now. One at a time, so that nothing older comes after what is newer.
+func (g *gateway) putKnown(ctx context.Context) error {
+	g.keeping.Lock()
+	defer g.keeping.Unlock()
+	blob, err := g.masks.Export()
+	if err != nil {
+		return err
+	}
+	return g.store.PutKnownValues(context.WithoutCancel(ctx), blob)
 }
 
 func (g *gateway) openDesk(ctx context.Context) error {
@@ -395,17 +403,13 @@ func (g *gateway) revoke(ctx context.Context, r access.Revocation) error {
 	return nil
 }
 
-// restore forgets a revocation, and then takes it out of force.
 // forget makes a value known no longer, also after a restart.
 func (g *gateway) forget(ctx context.Context, value []byte) (int, error) {
 	n := g.masks.Forget(value)
-	blob, err := g.masks.Export()
-	if err != nil {
-		return n, err
-	}
-	return n, g.store.PutKnownValues(context.WithoutCancel(ctx), blob)
+	return n, g.putKnown(ctx)
 }
 
+// restore forgets a revocation, and then takes it out of force.
 func (g *gateway) restore(ctx context.Context, id string) error {
 	if _, err := g.store.DeleteRevocation(ctx, id); err != nil {
 		return err

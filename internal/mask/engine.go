@@ -65,6 +65,7 @@ type Engine struct {
 	// index is replaced when it has to grow; additions are made in place.
 	index   atomic.Pointer[index]
 	mu      sync.Mutex // serialises additions
+	changes uint64     // with mu
 	refused atomic.Int64
 	full    atomic.Bool // there is no room for more patterns
 	words   vocabulary
@@ -94,13 +95,15 @@ type Stats struct {
 	// Refused counts additions that found the engine full: these are masked where a Shape names them, and are not
 	// recognised elsewhere. An operator should see this.
 	Refused int64
+	// Changes counts what was added and forgotten: where it stays, Export gives the same.
+	Changes uint64
 }
 
 // Stats are a snapshot.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return Stats{Patterns: e.index.Load().count, MaxPatterns: e.o.MaxValues, Refused: e.refused.Load()}
+	return Stats{Patterns: e.index.Load().count, MaxPatterns: e.o.MaxValues, Refused: e.refused.Load(), Changes: e.changes}
 }
 
 // Scope is an Engine as one session sees it: its placeholders are stable within the session and mean nothing outside.

@@ -56,5 +56,6 @@ func (e *Engine) forget(patterns []digest) {
 	for _, d := range patterns {
 		all[d] = true
 	}
+	e.changes += uint64(len(patterns))
 	e.forgotten.Store(&all)
 }

@@ -60,3 +60,19 @@ func TestForget(t *testing.T) {
 		t.Error("the export holds the value")
 	}
 }
+
+// One value forgotten and another learned are a change, though there are as many as before.
+func TestChangesAreCounted(t *testing.T) {
+	s := newScope(t)
+	s.e.Learn([]byte("correct-horse-battery"))
+	before := s.e.Stats()
+	s.e.Learn([]byte("correct-horse-battery"))
+	if s.e.Stats() != before {
+		t.Errorf("nothing is new: %+v, then %+v", before, s.e.Stats())
+	}
+	s.e.Forget([]byte("correct-horse-battery"))
+	s.e.Learn([]byte("another-horse-battery"))
+	if now := s.e.Stats(); now.Patterns != before.Patterns || now.Changes == before.Changes {
+		t.Errorf("%+v, then %+v", before, now)
+	}
+}

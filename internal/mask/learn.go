@@ -189,6 +189,7 @@ func (e *Engine) add(r *record) {
 		x = grown
 	}
 	x.add(r)
+	e.changes++
 	e.index.Store(x)
 }
 
