@@ -20,7 +20,8 @@ type Messages struct {
 	mu      sync.Mutex
 	scripts []script
 	asked   []Asked
-	calls   int
+	// calls and answers count those with an identifier made up.
+	calls, answers int
 }
 
 type script struct {
@@ -32,6 +33,8 @@ type script struct {
 type Turn struct {
 	Text string
 	Uses []ToolUse
+	// id of the answer, made up; the same for two would make one of them to Claude Code.
+	id string
 }
 
 // ToolUse is one tool call, with its input as JSON. ID is made up where it is empty.
@@ -159,6 +162,8 @@ func (m *Messages) turn(q question) Turn {
 			}
 		}
 	}
+	m.answers++
+	t.id = fmt.Sprintf("msg_scripted%012d", m.answers)
 	t.Uses = append([]ToolUse(nil), t.Uses...)
 	for i := range t.Uses {
 		if t.Uses[i].ID == "" {
@@ -184,7 +189,7 @@ func (t Turn) whole(model string) string {
 	for _, u := range t.Uses {
 		content = append(content, map[string]any{"type": "tool_use", "id": u.ID, "name": u.Name, "input": json.RawMessage(u.Input)})
 	}
-	return toJSON(map[string]any{"id": "msg_scripted", "type": "message", "role": "assistant", "model": model, "content": content,
+	return toJSON(map[string]any{"id": t.id, "type": "message", "role": "assistant", "model": model, "content": content,
 		"stop_reason": t.stop(), "stop_sequence": nil, "usage": map[string]int{"input_tokens": 100, "output_tokens": 20, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5}})
 }
 
@@ -194,7 +199,7 @@ func (t Turn) events(model string) []string {
 		v["type"] = kind
 		return "event: " + kind + "\ndata: " + toJSON(v) + "\n\n"
 	}
-	out := []string{event("message_start", map[string]any{"message": map[string]any{"id": "msg_scripted", "type": "message", "role": "assistant", "model": model, "content": []any{},
+	out := []string{event("message_start", map[string]any{"message": map[string]any{"id": t.id, "type": "message", "role": "assistant", "model": model, "content": []any{},
 		"stop_reason": nil, "stop_sequence": nil, "usage": map[string]int{"input_tokens": 100, "output_tokens": 1, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5}}}),
 		event("ping", map[string]any{})}
 	index := 0
