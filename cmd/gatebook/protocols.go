@@ -13,6 +13,7 @@ import (
 // protocols are those linked in, by the name that a target's protocol key gives.
 func protocols() map[string]func(*gateway, config.Target, *credential.Upstream) (protocol.Handler, error) {
 	return map[string]func(*gateway, config.Target, *credential.Upstream) (protocol.Handler, error){
+		"git":        newGit,
 		"kubernetes": newKubernetes,
 		"model":      newModel,
 	}

@@ -268,6 +268,8 @@ type Masking struct {
 type Limits struct {
 	// Request bodies; what an API server accepts by default is 3 MiB.
 	RequestBodyBytes int64 `yaml:"requestBodyBytes" default:"10485760"`
+	// A push to a git target, uncompressed, and an object of LFS. They wait in the data folder until they are decided.
+	GitPushBytes int64 `yaml:"gitPushBytes" default:"2147483648"`
 	// Request headers.
 	HeaderBytes int `yaml:"headerBytes" default:"262144"`
 	// How long a client may take to send its request's headers.
