@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -30,10 +31,16 @@ type Options struct {
 type Attributor struct {
 	o  Options
 	mu sync.Mutex
-	// sessions by their name, and the session in which each trace was seen first.
+	// sessions by their name, and whose each trace is.
 	sessions map[access.SessionID]*session
-	traces   map[string]access.SessionID
+	traces   map[string]owner
 	swept    time.Time
+}
+
+// owner is the session in which a trace was seen first, and when it was seen there last.
+type owner struct {
+	session access.SessionID
+	last    time.Time
 }
 
 // session is what is known of one run of an agent.
@@ -68,7 +75,7 @@ func New(o Options) *Attributor {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Attributor{o: o, sessions: map[access.SessionID]*session{}, traces: map[string]access.SessionID{}}
+	return &Attributor{o: o, sessions: map[access.SessionID]*session{}, traces: map[string]owner{}}
 }
 
 func (a *Attributor) session(id access.SessionID) *session {
@@ -92,15 +99,16 @@ func (a *Attributor) sweep(now time.Time) {
 	for id, s := range a.sessions {
 		s.calls = slices.DeleteFunc(s.calls, func(c *call) bool { return now.Sub(c.emitted) > 2*CallLife })
 		s.operations = slices.DeleteFunc(s.operations, func(t traced) bool { return now.Sub(t.at) > CallLife })
+		known := map[string]bool{}
+		for _, c := range s.calls {
+			known[c.ref.Call] = true
+		}
+		maps.DeleteFunc(s.spans, func(_, call string) bool { return !known[call] })
 		if now.Sub(s.last) > 2*CallLife {
 			delete(a.sessions, id)
 		}
 	}
-	for t, id := range a.traces {
-		if a.sessions[id] == nil {
-			delete(a.traces, t)
-		}
-	}
+	maps.DeleteFunc(a.traces, func(_ string, o owner) bool { return now.Sub(o.last) > 2*CallLife })
 }
 
 // Asked tells of a call to a model that is permitted: the calls whose results it brings have ended, and with them those
@@ -110,8 +118,8 @@ func (a *Attributor) Asked(op *access.Operation) {
 	defer a.mu.Unlock()
 	s := a.session(op.Session)
 	if t := parseTrace(op.Client.Trace); t.id != "" {
-		if _, there := a.traces[t.id]; !there {
-			a.traces[t.id] = op.Session
+		if o, there := a.traces[t.id]; !there || o.session == op.Session {
+			a.traces[t.id] = owner{op.Session, a.o.Now()}
 		}
 	}
 	var turns []access.OperationID

@@ -244,3 +244,23 @@ func BenchmarkAttribute(b *testing.B) {
 		w.Attribute(op)
 	}
 }
+
+// A session that goes on for days, as a pod's does, keeps no more than what may still matter, and its telemetry is heard to
+// the end.
+func TestALongSession(t *testing.T) {
+	w := newWorld(t)
+	const turns = 3 * 2 * maxCalls
+	var last trace
+	for i := range turns {
+		raw := fmt.Sprintf("00-%032x-%016x-01", i+1, i+1)
+		last = parseTrace(raw)
+		call := fmt.Sprint("c", i)
+		w.turn("s", raw, nil, call+": kubectl get pods")
+		w.Span("s", Span{Trace: last.id, ID: last.span, Call: call})
+		w.turn("s", raw, []string{call})
+		w.now = w.now.Add(20 * time.Second)
+	}
+	if s := w.sessions["s"]; len(w.traces) > turns/4 || s.spans[last.span] == "" {
+		t.Errorf("%d traces and %d spans of %d are kept; the last span: %q", len(w.traces), len(s.spans), turns, s.spans[last.span])
+	}
+}

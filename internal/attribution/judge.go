@@ -29,9 +29,9 @@ func (a *Attributor) judge(s *session, op *access.Operation, t trace) access.Cau
 	none := func(flag string) access.Cause {
 		return access.Cause{Method: byNothing, Evidence: []access.Evidence{known, says}, Flags: []string{flag}}
 	}
-	owner, seen := a.traces[t.id]
+	of, seen := a.traces[t.id]
 	switch {
-	case seen && a.sessions[owner] != s:
+	case seen && a.sessions[of.session] != s:
 		return none("its trace belongs to another session")
 	case s.spans[t.span] != "":
 		return s.bySpan(open, t, known, says)
