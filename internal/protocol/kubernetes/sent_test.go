@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"bytes"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -119,5 +120,41 @@ func TestPolicySeesWhatTheAPIServerReads(t *testing.T) {
 	}
 	if bytes.Contains(w.recorded(), []byte(word)) {
 		t.Error("the record holds the word")
+	}
+}
+
+// Why a patch of a Secret cannot be computed is on record, and on the card, without the values that the libraries repeat in
+// their errors, be they the patch's or what is stored.
+func TestErrorsOfComputingRepeatNoSecret(t *testing.T) {
+	const number = "4012888888881881"
+	for name, c := range map[string][3]string{
+		"a number":            {typeApply, `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"data":{"x":` + number + `}}`, `{"y":"YQ=="}`},
+		"no map":              {typeApply, `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"data":"` + hiddenValue + `"}`, `{"y":"YQ=="}`},
+		"an unknown strategy": {typeStrategic, `{"data":{"$patch":"` + hiddenValue + `"}}`, `{"y":"YQ=="}`},
+		"a stored number":     {typeApply, `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"data":{"x":"YQ=="}}`, `{"y":` + number + `}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				code, body := 422, `{"kind":"Status","status":"Failure","code":422}`
+				if r.Method == http.MethodGet {
+					code, body = 200, `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"data":`+c[2]+`}`
+				}
+				reply(code, typeJSON, body)(rw, r)
+			})
+			w.decide = func(op *access.Operation) (access.Decision, []string) {
+				if late := op.Late(); len(late) > 0 {
+					return access.Decision{}, late
+				}
+				return allow(op)
+			}
+			w.do("PATCH", "/api/v1/namespaces/a/secrets/s?fieldManager=m", c[1], "Content-Type", c[0])
+			rec := w.recorded()
+			if !bytes.Contains(rec, []byte("cannot be computed")) {
+				t.Error("the record does not say that it cannot be computed")
+			}
+			if l := append(leaks(rec, hiddenValue), leaks(rec, number)...); l != nil {
+				t.Errorf("the record holds a value as %v", l)
+			}
+		})
 	}
 }
