@@ -21,19 +21,16 @@ type negotiated struct {
 func (x *exchange) negotiate(m masking) (negotiated, *access.Refusal) {
 	accept := strings.Join(x.r.Header.Values("Accept"), ",")
 	switch {
-	case m.none() || x.k.isProxy || x.isOpenAPI():
+	case m.none() || x.k.isProxy:
 		return negotiated{accept: accept}, nil
+	case x.isOpenAPI():
+		return negotiateSchema(accept), nil
 	case accept == "":
 		return negotiated{accept: typeJSON}, nil
 	case !x.k.isResource && !isDiscovery(x.k.Path):
 		return negotiated{accept: withoutBinary(accept)}, nil
 	}
 	return negotiateResource(accept, m.custom)
-}
-
-// isOpenAPI reports whether the answer is the API's schema: public, and the one thing that may pass in a binary form.
-func (x *exchange) isOpenAPI() bool {
-	return !x.k.isResource && (strings.HasPrefix(x.k.Path, "/openapi/v2") || strings.HasPrefix(x.k.Path, "/openapi/v3"))
 }
 
 func isDiscovery(path string) bool {

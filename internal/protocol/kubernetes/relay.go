@@ -75,8 +75,6 @@ func (x *exchange) filterFor(dst io.Writer, resp *http.Response, m masking) (fil
 	switch {
 	case err == nil && (mediaType == typeJSON || strings.HasSuffix(mediaType, "+json")):
 		return x.jsonFilter(dst, m), nil
-	case x.isOpenAPI():
-		return plain{dst}, nil
 	case m.shape != nil:
 		return nil, access.Refuse(access.CodeUnmaskable, nil, "the answer is %q, in which secrets cannot be masked with certainty", mediaType)
 	case strings.HasPrefix(mediaType, "text/"), x.k.isProxy, mediaType == "application/yaml", mediaType == "application/openmetrics-text",

@@ -66,6 +66,13 @@ func (t *transcoder) Close() error {
 		}
 		return t.write(out)
 	}
+	if t.answer == typeSchemaV2 || t.answer == typeSchemaV3 {
+		out, err := encodeSchema(t.answer, t.buf.Bytes())
+		if err != nil {
+			return err
+		}
+		return t.write(out)
+	}
 	obj, err := t.decode(t.buf.Bytes())
 	if err != nil {
 		return err
