@@ -41,7 +41,7 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 		err = &clientError{err}
 	}
 	why := cause(p, err)
-	x.hideWords(&why.Message, &why.Advice)
+	x.hideRefusal(why)
 	level := slog.LevelWarn
 	if x.r.Context().Err() != nil {
 		level = slog.LevelDebug // a client that has gone is no news

@@ -47,9 +47,9 @@ func (x *exchange) learnBefore(p gate.Permit) *access.Refusal {
 // refusePermitted answers a client whose permitted operation does not go on, and ends the permit.
 func (x *exchange) refusePermitted(w http.ResponseWriter, p gate.Permit, why *access.Refusal) {
 	named := *why
-	x.hideWords(&named.Message, &named.Advice)
+	x.hideRefusal(&named)
 	named.Operation, named.Session = x.op.ID, x.op.Session
-	x.h.o.Log.Warn("a permitted operation failed", "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
+	x.h.o.Log.Warn("a permitted operation failed", "operation", x.op.ID, "code", why.Code, "message", named.Message, "cause", named.Cause)
 	out := access.Outcome{ExitCode: -1, Code: int(refusalStatus(&named).Code), Message: named.Message}
 	if err := p.End(out); err != nil {
 		x.h.o.Log.Error("ending the record of an operation", "operation", x.op.ID, "error", err)

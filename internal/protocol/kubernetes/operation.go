@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -59,7 +60,7 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 	} {
 		if why := step(); why != nil {
 			x.show()
-			x.hideWords(&why.Message, &why.Advice)
+			x.hideRefusal(why)
 			return x, why
 		}
 	}
@@ -266,6 +267,17 @@ func (x *exchange) hideWords(words ...*string) {
 	}
 	for _, w := range words {
 		*w = x.hidden(*w)
+	}
+}
+
+// hideRefusal hides known secrets in why, which may repeat what the client sent: what it is told, and what the log is.
+func (x *exchange) hideRefusal(why *access.Refusal) {
+	x.hideWords(&why.Message, &why.Advice)
+	if why.Cause == nil {
+		return
+	}
+	if text := x.hidden(why.Cause.Error()); text != why.Cause.Error() {
+		why.Cause = errors.New(text)
 	}
 }
 

@@ -112,8 +112,10 @@ func (h *Handler) streamMasks(p gate.Permit) stream.Masks {
 // refuseStream answers with a Status and gives its code.
 func (h *Handler) refuseStream(w http.ResponseWriter, r *http.Request, p gate.Permit, why *access.Refusal) int {
 	named := *why
+	x := exchange{scope: h.o.Masks.Scope(p.Operation().Session)}
+	x.hideRefusal(&named)
 	named.Operation, named.Session = p.Operation().ID, p.Operation().Session
-	h.o.Log.Warn("a permitted stream failed", "operation", named.Operation, "code", why.Code, "message", why.Message, "cause", why.Cause)
+	h.o.Log.Warn("a permitted stream failed", "operation", named.Operation, "code", why.Code, "message", named.Message, "cause", named.Cause)
 	h.Refuse(w, r, &named)
 	return int(refusalStatus(&named).Code)
 }

@@ -2,7 +2,7 @@ package kubernetes
 
 import "testing"
 
-// A known secret that an agent sends is in no word of the record, wherever in its request it stands.
+// A known secret that an agent sends is in no word of the record or the log, wherever in its request it stands.
 func TestKnownValuesInEveryWord(t *testing.T) {
 	const pods = "/api/v1/namespaces/a/pods"
 	for name, c := range map[string]struct {
@@ -33,6 +33,8 @@ func TestKnownValuesInEveryWord(t *testing.T) {
 		"field manager":     {method: "PATCH", uri: pods + "/p?fieldManager=" + hiddenValue, body: "{}", header: []string{"Content-Type", typeMerge}},
 		"selector":          {uri: pods + "?labelSelector=a%3D" + hiddenValue},
 		"container":         {method: "POST", uri: pods + "/p/exec?command=a&container=" + hiddenValue},
+		"an option":         {method: "POST", uri: pods + "/p/exec?command=a&stdin=" + hiddenValue},
+		"another option":    {method: "POST", uri: pods + "/p/exec?command=a&tty=" + hiddenValue},
 		"port":              {method: "POST", uri: pods + "/p/portforward?ports=" + hiddenValue},
 		"kind":              {method: "POST", uri: pods, body: `{"kind":"` + hiddenValue + `"}`},
 		"twice":             {method: "POST", uri: pods, body: `{"` + hiddenValue + `":1,"` + hiddenValue + `":2}`},
@@ -50,6 +52,9 @@ func TestKnownValuesInEveryWord(t *testing.T) {
 			w.do(c.method, c.uri, c.body, c.header...)
 			if l := leaks(w.recorded(), hiddenValue); l != nil {
 				t.Errorf("the record holds it as %v", l)
+			}
+			if l := leaks(w.log.bytes(), hiddenValue); l != nil {
+				t.Errorf("the log holds it as %v", l)
 			}
 		})
 	}

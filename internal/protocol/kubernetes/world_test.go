@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -41,6 +42,7 @@ type world struct {
 	journal string
 	decide  func(op *access.Operation) (access.Decision, []string)
 	desk    *desk
+	log     logged
 	// pods says that the API server has pods to read: otherwise none that uses a Secret.
 	pods bool
 
@@ -74,9 +76,10 @@ func newWorld(t *testing.T, upstream http.HandlerFunc) *world {
 	t.Cleanup(up.Close)
 	masks, err := mask.New(mask.Options{Key: bytes.Repeat([]byte{7}, 32)})
 	must(t, err)
-	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return w }, Approvals: w.desk, Revocations: w, Recorder: w.rec})
+	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return w }, Approvals: w.desk, Revocations: w, Recorder: w.rec,
+		Log: slog.New(slog.NewTextHandler(&w.log, nil))})
 	must(t, err)
-	w.h, err = New(Options{Target: access.Target{Name: "test"}, Gate: g, Upstream: up, Masks: masks, SpoolDir: t.TempDir(),
+	w.h, err = New(Options{Target: access.Target{Name: "test"}, Gate: g, Upstream: up, Masks: masks, SpoolDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 		Limits: Limits{RequestBodyBytes: 1 << 20, RequestMemoryBytes: 1 << 10}})
 	must(t, err)
 	by := protocol.Caller{Principal: access.Principal{Issuer: "i", Subject: "agent", Name: "agent"}, Session: "0123456789abcdefghjkmnpqrs", Address: "192.0.2.1:1"}
@@ -314,4 +317,22 @@ func (i *index) PutBatch(entries []access.IndexEntry) error {
 		}
 	}
 	return nil
+}
+
+// logged is what the operator's log has.
+type logged struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *logged) bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.all.Bytes())
 }
