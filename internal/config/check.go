@@ -173,6 +173,7 @@ func (t Target) checkUpstream(at string, p *problems) {
 	case t.Kubeconfig != "" && (t.URL != "" || t.CAFile != "" || own > 0):
 		p.add("%s: kubeconfig brings URL, CA and credential; remove the others", at)
 	case t.Kubeconfig != "":
+	case t.URL == "" && len(t.Proxy.Hosts) > 0: // nothing but a proxy
 	case t.URL == "":
 		p.add("%s.url: missing; or name a kubeconfig", at)
 	case own == 0 && (t.Protocol == "git" || t.Protocol == "web"): // what is public needs none
@@ -190,6 +191,16 @@ func (t Target) checkUpstream(at string, p *problems) {
 		p.add("%s.user: missing; it is the role that the gateway logs in with", at)
 	case (t.Header != "" || t.User != "") && t.Token == Secret{}:
 		p.add("%s.token: missing; header and user say how it is shown", at)
+	}
+	switch {
+	case t.Protocol != "web" && (t.Opaque || t.Proxy.Intercept || len(t.Proxy.Hosts) > 0):
+		p.add("%s: proxy and opaque are for web only", at)
+	case t.Proxy.Intercept && len(t.Proxy.Hosts) == 0:
+		p.add("%s.proxy.hosts: missing; intercept is for the hosts that it names", at)
+	case len(t.Proxy.Hosts) > 0 && (t.ServerName != "" || t.CertificateFile != ""):
+		p.add("%s: serverName and certificateFile would be for every host of proxy.hosts; make a target of its own of them", at)
+	case len(t.Proxy.Hosts) > 0 && t.URL == "" && t.Token != Secret{}:
+		p.add("%s.url: missing; the token is shown to its origin alone", at)
 	}
 	if (t.CertificateFile == "") != (t.KeyFile == "") {
 		p.add("%s: set both certificateFile and keyFile", at)

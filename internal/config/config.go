@@ -153,6 +153,12 @@ type Target struct {
 	// Models only: what tokens cost, for records and for budgets. The first entry that fits a model counts. Where there are
 	// entries, the cost used so far is unknown to policy for a model that has none.
 	Prices []Price `yaml:"prices"`
+	// Web only: hosts that clients reach through this target by using the gateway as their HTTP proxy. With it, url may
+	// be left out; the credential is shown to the url's own origin alone.
+	Proxy Proxy `yaml:"proxy"`
+	// Web only: let through answers that are archives or otherwise compressed by their nature, such as packages, in which
+	// nothing can be masked. They are recorded as they are.
+	Opaque bool `yaml:"opaque"`
 }
 
 // Price is what a model's provider asks for a million tokens, in dollars.
@@ -165,6 +171,16 @@ type Price struct {
 	// Tokens that are read from the provider's cache, and written to it.
 	CacheRead  float64 `yaml:"cacheRead"`
 	CacheWrite float64 `yaml:"cacheWrite"`
+}
+
+// Proxy says what a web target lets clients reach that use the gateway as their HTTP proxy (HTTPS_PROXY).
+type Proxy struct {
+	// Names, *.names for all below one, * for every name, or addresses, each with an optional port (default: 443, and 80
+	// for plain HTTP). An address of the gateway's own machine, network or cloud is reached only where it is named as it is.
+	Hosts []string `yaml:"hosts"`
+	// Terminate the TLS of tunnels, with certificates of the CA in the data folder (ca.crt), so that every request in them is
+	// decided, masked and recorded. Otherwise policy decides on the tunnel alone, and its encrypted bytes are recorded.
+	Intercept bool `yaml:"intercept"`
 }
 
 // Secret is a reference to a secret value, which is never written into the configuration itself.
