@@ -26,12 +26,25 @@ type Client struct {
 // connection is returned, or the server's own answer where that is not 101, with its body still to be read. It follows
 // no redirect.
 func Upgrade(ctx context.Context, rt http.RoundTripper, url string, h http.Header, subprotocol string) (*Client, *http.Response, error) {
+	c, declined, err := Open(ctx, rt, url, h, []string{subprotocol})
+	if c == nil {
+		return nil, declined, err
+	}
+	if got := c.Subprotocol(); got != subprotocol {
+		c.Abort()
+		return nil, nil, fmt.Errorf("asking for websocket: the server chose %q, not %q", got, subprotocol)
+	}
+	return c, nil, nil
+}
+
+// Open is Upgrade for any of the subprotocols, or none, as the server chooses.
+func Open(ctx context.Context, rt http.RoundTripper, url string, h http.Header, subprotocols []string) (*Client, *http.Response, error) {
 	c := &Client{done: make(chan struct{}), frame: make([]byte, 0, 1+MessageBytes)}
 	keep := &keepAnswer{rt: rt}
 	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{
 		HTTPClient:     &http.Client{Transport: keep},
 		HTTPHeader:     h,
-		Subprotocols:   []string{subprotocol},
+		Subprotocols:   subprotocols,
 		OnPingReceived: c.mayPong,
 	})
 	if keep.declined != nil {
@@ -41,14 +54,13 @@ func Upgrade(ctx context.Context, rt http.RoundTripper, url string, h http.Heade
 		return nil, nil, fmt.Errorf("asking for websocket: %w", err)
 	}
 	c.ws = ws
-	if got := ws.Subprotocol(); got != subprotocol {
-		c.Abort()
-		return nil, nil, fmt.Errorf("asking for websocket: the server chose %q, not %q", got, subprotocol)
-	}
 	ws.SetReadLimit(-1) // messages are read in pieces
 	c.pings.Go(c.ping)
 	return c, nil, nil
 }
+
+// Subprotocol is the one that the server chose; empty: none.
+func (c *Client) Subprotocol() string { return c.ws.Subprotocol() }
 
 // keepAnswer keeps an answer that is no 101 from coder/websocket, which would read some of it, and from http.Client,
 // which would follow it.

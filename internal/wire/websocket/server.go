@@ -53,15 +53,22 @@ func Accept(w http.ResponseWriter, r *http.Request, subprotocol string) (*Server
 // Next waits for the client's next message. The reader is valid until the next call. The error is io.EOF when the client
 // said goodbye.
 func (s *Server) Next() (io.Reader, error) {
-	_, r, err := s.ws.NextReader()
+	_, r, err := s.next()
 	if err == nil {
 		return r, nil
 	}
-	s.gone()
 	if websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived) {
 		return nil, io.EOF
 	}
 	return nil, fmt.Errorf("reading from the websocket: %w", err)
+}
+
+func (s *Server) next() (text bool, r io.Reader, err error) {
+	kind, r, err := s.ws.NextReader()
+	if err != nil {
+		s.gone()
+	}
+	return kind == websocket.TextMessage, r, err
 }
 
 // Message sends one message, of at most MessageBytes, made of the parts. It does not retain them.
