@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -42,6 +43,13 @@ type Options struct {
 	// made anew. Dial bounds connecting, 10 s by default.
 	Connections int
 	Dial        time.Duration
+	// Check is asked about each address before it is dialled, with the host that was asked for; nil: every address may be.
+	Check func(host string, to netip.AddrPort) error
+	// Forward says which other origins (scheme, and host:port) a request may name in its URL, or a tunnel may lead to. They
+	// are never shown the credential. With it, URL may be empty. Nil: none.
+	Forward func(scheme, address string) bool
+	// Shared lets every request share connections over HTTP/2 where the upstream speaks it; see Upstream.pick.
+	Shared bool
 }
 
 // Upstream is one target's far side. It is safe for concurrent use.
@@ -50,16 +58,23 @@ type Upstream struct {
 	secret      Source
 	impersonate func(access.Principal) bool
 	own         func(access.Principal) bool
+	forward     func(scheme, address string) bool
+	dial        func(ctx context.Context, network, address string) (net.Conn, error)
+	share       bool
 	shared      *http.Transport // HTTP/2, or HTTP/1.1: for requests that last
 	alone       *http.Transport // HTTP/1.1 alone: for requests that are soon answered
 	once        *http.Transport // HTTP/1.1, and a new connection each time: for upgrades
+	clear       *http.Transport // HTTP/2 alone, without TLS: for gRPC at a URL of scheme http
 }
 
 // New makes an Upstream. It dials nothing.
 func New(o Options) (*Upstream, error) {
-	base, err := parseBase(o.URL, o.Insecure)
-	if err != nil {
-		return nil, err
+	base := &url.URL{}
+	if o.URL != "" || o.Forward == nil {
+		var err error
+		if base, err = parseBase(o.URL, o.Insecure); err != nil {
+			return nil, err
+		}
 	}
 	if o.Secret == nil {
 		return nil, errors.New("upstream has no credential: set one of token, tokenFile, or certificate and key")
@@ -85,11 +100,16 @@ func New(o Options) (*Upstream, error) {
 		wait = 10 * time.Second
 	}
 	u := &Upstream{
-		base: base, secret: o.Secret, impersonate: o.Impersonate, own: o.Own,
-		shared: transport(tc, idle, wait, true),
-		alone:  transport(tc, idle, wait, false),
-		once:   transport(tc, idle, wait, false),
+		base: base, secret: o.Secret, impersonate: o.Impersonate, own: o.Own, forward: o.Forward, share: o.Shared, dial: dialer(wait, o.Check),
 	}
+	for _, t := range []**http.Transport{&u.shared, &u.alone, &u.once, &u.clear} {
+		*t = u.transport(tc, idle, wait)
+	}
+	u.shared.Protocols.SetHTTP1(true)
+	u.shared.Protocols.SetHTTP2(true)
+	u.alone.Protocols.SetHTTP1(true)
+	u.once.Protocols.SetHTTP1(true)
+	u.clear.Protocols.SetUnencryptedHTTP2(true)
 	// An exec over WebSocket is a GET, which a transport sends again where a connection that it kept breaks before the
 	// answer: the command would run twice.
 	u.once.DisableKeepAlives = true
@@ -112,9 +132,10 @@ func parseBase(raw string, insecure bool) (*url.URL, error) {
 	return u, nil
 }
 
-func transport(tc *tls.Config, idle int, wait time.Duration, http2 bool) *http.Transport {
+// transport is one that speaks no protocol yet.
+func (u *Upstream) transport(tc *tls.Config, idle int, wait time.Duration) *http.Transport {
 	t := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: wait, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           u.dial,
 		TLSClientConfig:       tc.Clone(),
 		TLSHandshakeTimeout:   wait,
 		MaxIdleConns:          idle,
@@ -126,8 +147,6 @@ func transport(tc *tls.Config, idle int, wait time.Duration, http2 bool) *http.T
 		ReadBufferSize:        8 << 10,
 		Protocols:             new(http.Protocols),
 	}
-	t.Protocols.SetHTTP1(true)
-	t.Protocols.SetHTTP2(http2)
 	// A dead HTTP/2 connection is noticed by a ping, so that a watch does not hang on it.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second}
 	return t
@@ -136,7 +155,9 @@ func transport(tc *tls.Config, idle int, wait time.Duration, http2 bool) *http.T
 // RoundTrip sends req under p. The request's URL needs a path and query only; scheme, host and credentials are set
 // here, and any credential that it carries is removed. Its context is replaced by one that ends with either the
 // request's own or the permit's. A request that asks for an upgrade goes over HTTP/1.1, and then the Body of an
-// answer 101 is an io.ReadWriteCloser. Redirects are returned, never followed. The error is an *access.Refusal.
+// answer 101 is an io.ReadWriteCloser. Redirects are returned, never followed. A URL with a host goes there, where
+// Options.Forward says so, and is shown the credential only where that is the upstream's own origin. The error is an
+// *access.Refusal.
 func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, error) {
 	if !p.Valid() {
 		return nil, access.Refuse(access.CodeInternal, nil, "a request was about to leave without a permit")
@@ -167,10 +188,18 @@ func (u *Upstream) pick(r *http.Request) *http.Transport {
 	switch {
 	case isUpgrade(r):
 		return u.once
-	case lasts(r):
+	case isGRPC(r) && r.URL.Scheme == "http":
+		return u.clear
+	case u.share || lasts(r):
 		return u.shared
 	}
 	return u.alone
+}
+
+// isGRPC reports whether a request is a gRPC call, which needs HTTP/2.
+func isGRPC(r *http.Request) bool {
+	c := r.Header.Get("Content-Type")
+	return c == "application/grpc" || strings.HasPrefix(c, "application/grpc+") || strings.HasPrefix(c, "application/grpc;")
 }
 
 // lasts guesses whether a request goes on until the client ends it: a watch, a log that is followed, or what is behind a proxy.
@@ -189,8 +218,16 @@ func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 	if p.AsGateway() && !teaches(r) {
 		return access.Refuse(access.CodeInternal, nil, "a request other than the read of a pod or a Secret was about to leave with the gateway's own rights")
 	}
-	r.URL.Scheme, r.URL.Host, r.URL.User, r.Host = u.base.Scheme, u.base.Host, nil, ""
-	if u.base.Path != "" {
+	elsewhere := r.URL.Host != ""
+	if elsewhere && (u.forward == nil || !u.forward(r.URL.Scheme, hostPort(r.URL))) {
+		return access.Refuse(access.CodeInternal, nil, "a request was about to leave for an address that its target does not name")
+	}
+	own := !elsewhere || r.URL.Scheme == u.base.Scheme && hostPort(r.URL) == hostPort(u.base)
+	r.URL.User, r.Host = nil, ""
+	if !elsewhere {
+		r.URL.Scheme, r.URL.Host = u.base.Scheme, u.base.Host
+	}
+	if u.base.Path != "" && !elsewhere {
 		r.URL.Path = u.base.Path + r.URL.Path
 		r.URL.RawPath = u.base.EscapedPath() + raw
 	}
@@ -205,6 +242,9 @@ func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 		delete(r.Header, "Connection")
 	}
 	StripIdentity(r.Header)
+	if !own {
+		return nil
+	}
 	if err := u.secret.apply(r); err != nil {
 		return fmt.Errorf("reading the upstream credential: %w", err)
 	}
@@ -216,6 +256,15 @@ func (u *Upstream) address(p gate.Permit, r *http.Request) error {
 		impersonate(r.Header, as)
 	}
 	return nil
+}
+
+// hostPort is a URL's address, with the port that its scheme implies.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // refusal says why nothing came back: revoked, gone, or unreachable.
@@ -241,6 +290,7 @@ func refusal(ctx context.Context, p gate.Permit, err error) error {
 func (u *Upstream) Close() {
 	u.shared.CloseIdleConnections()
 	u.alone.CloseIdleConnections()
+	u.clear.CloseIdleConnections()
 }
 
 // identityPaths are what an issuer's keys and TokenReview need.
