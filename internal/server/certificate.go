@@ -119,32 +119,13 @@ func makePair(folder, name string, ca *tls.Certificate, names []string) (*tls.Ce
 	if err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	t, err := template(ca, names)
 	if err != nil {
-		return nil, fmt.Errorf("making a serial number: %w", err)
+		return nil, err
 	}
-	t := &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Hour), KeyUsage: x509.KeyUsageDigitalSignature}
-	parent, signer := t, any(key)
-	if ca == nil {
-		t.Subject = pkix.Name{CommonName: "Gatebook CA"}
-		t.IsCA, t.BasicConstraintsValid, t.KeyUsage = true, true, x509.KeyUsageCertSign
-		t.NotAfter = time.Now().AddDate(10, 0, 0)
-	} else {
-		t.Subject = pkix.Name{CommonName: "Gatebook"}
-		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-		t.NotAfter = time.Now().AddDate(1, 0, 0)
-		for _, n := range names {
-			if ip := net.ParseIP(n); ip != nil {
-				t.IPAddresses = append(t.IPAddresses, ip)
-			} else {
-				t.DNSNames = append(t.DNSNames, n)
-			}
-		}
-		parent, signer = ca.Leaf, ca.PrivateKey
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, parent, &key.PublicKey, signer)
+	der, err := sign(t, ca, key)
 	if err != nil {
-		return nil, fmt.Errorf("signing a certificate: %w", err)
+		return nil, err
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -161,4 +142,51 @@ func makePair(folder, name string, ca *tls.Certificate, names []string) (*tls.Ce
 		}
 	}
 	return loadPair(folder, name)
+}
+
+// template is a certificate for names that ca will sign, or a CA where ca is nil.
+func template(ca *tls.Certificate, names []string) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("making a serial number: %w", err)
+	}
+	t := &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Hour), KeyUsage: x509.KeyUsageDigitalSignature}
+	if ca == nil {
+		t.Subject = pkix.Name{CommonName: "Gatebook CA"}
+		t.IsCA, t.BasicConstraintsValid, t.KeyUsage = true, true, x509.KeyUsageCertSign
+		t.NotAfter = time.Now().AddDate(10, 0, 0)
+		return t, nil
+	}
+	t.Subject = pkix.Name{CommonName: "Gatebook"}
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	t.NotAfter = time.Now().AddDate(1, 0, 0)
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else {
+			t.DNSNames = append(t.DNSNames, n)
+		}
+	}
+	return t, nil
+}
+
+// sign signs t by ca, or by its own key where ca is nil.
+func sign(t *x509.Certificate, ca *tls.Certificate, key *ecdsa.PrivateKey) ([]byte, error) {
+	parent, signer := t, any(key)
+	if ca != nil {
+		parent, signer = ca.Leaf, ca.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, parent, &key.PublicKey, signer)
+	if err != nil {
+		return nil, fmt.Errorf("signing a certificate: %w", err)
+	}
+	return der, nil
+}
+
+func parse(der []byte) (*x509.Certificate, error) {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("reading a certificate: %w", err)
+	}
+	return c, nil
 }

@@ -39,6 +39,8 @@ type Options struct {
 	Targets map[string]protocol.Handler
 	// Hosts gives the target that a host name serves at its root, if any.
 	Hosts map[string]string
+	// Proxy answers requests that take the gateway for an HTTP proxy: CONNECT, and those in absolute form. Nil: they are refused.
+	Proxy protocol.Handler
 	// Own answers below /gatebook/; it authenticates by itself.
 	Own http.Handler
 	// TLS of the listener.
@@ -127,15 +129,58 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.live.Add(1)
 	defer s.live.Done()
 	s.timeBody(w, r)
+	if why := s.misdirected(r); why != nil {
+		w.Header().Set("Connection", "close")
+		answerError(w, http.StatusMisdirectedRequest, why)
+		return
+	}
+	if isForProxy(r) {
+		if s.o.Proxy == nil {
+			w.Header().Set("Connection", "close")
+			answerError(w, http.StatusForbidden, errors.New("this gateway is no HTTP proxy: no target has proxy.hosts; ask for a path instead of a URL"))
+			return
+		}
+		s.serve(w, r, s.o.Proxy)
+		return
+	}
 	if s.o.Own != nil && strings.HasPrefix(r.URL.Path, Own) && strings.HasPrefix(r.URL.EscapedPath(), Own) {
 		s.o.Own.ServeHTTP(w, r)
 		return
 	}
 	h, err := s.route(r)
 	if err != nil {
-		notFound(w, err)
+		answerError(w, http.StatusNotFound, err)
 		return
 	}
+	s.serve(w, r, h)
+}
+
+// isForProxy reports whether a request takes the gateway for an HTTP proxy (RFC 9112, sections 3.2.2 and 3.2.3).
+func isForProxy(r *http.Request) bool { return r.Method == http.MethodConnect || r.URL.Host != "" }
+
+// misdirected refuses a request whose Host names another target than the TLS connection was made for (RFC 9110, section
+// 7.4): the certificate that the client saw was not for what it is about to reach.
+func (s *Server) misdirected(r *http.Request) error {
+	if r.TLS == nil || r.TLS.ServerName == "" || isForProxy(r) {
+		return nil
+	}
+	host := strings.ToLower(hostOf(r.Host))
+	name := strings.ToLower(r.TLS.ServerName)
+	if host == name || s.o.Hosts[host] == "" && s.o.Hosts[name] == "" {
+		return nil
+	}
+	return fmt.Errorf("the connection was made to %q, and the request is for %q", name, host)
+}
+
+func hostOf(hostPort string) string {
+	if h, _, err := net.SplitHostPort(hostPort); err == nil {
+		return h
+	}
+	return hostPort
+}
+
+// serve answers a request for h, once it is known who sends it.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, h protocol.Handler) {
 	raw := bearer
 	if c, ok := h.(protocol.Carrier); ok {
 		raw = c.Token
@@ -217,11 +262,7 @@ func (s *Server) recheck(ctx context.Context, raw string, cut context.CancelCaus
 
 // route finds the target's handler, by host or by path, and takes the prefix that named it off the path.
 func (s *Server) route(r *http.Request) (protocol.Handler, error) {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if name, ok := s.o.Hosts[strings.ToLower(host)]; ok {
+	if name, ok := s.o.Hosts[strings.ToLower(hostOf(r.Host))]; ok {
 		return s.o.Targets[name], nil
 	}
 	raw := r.URL.RawPath // as it came; empty where its escaping is the usual one
@@ -263,10 +304,10 @@ func bearer(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-func notFound(w http.ResponseWriter, err error) {
+func answerError(w http.ResponseWriter, code int, err error) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusNotFound)
+	w.WriteHeader(code)
 	// What cannot be written any more has no reader.
 	_ = json.NewEncoder(w).Encode(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure",
-		"reason": "NotFound", "code": http.StatusNotFound, "message": "gatebook: " + err.Error()})
+		"reason": strings.ReplaceAll(http.StatusText(code), " ", ""), "code": code, "message": "gatebook: " + err.Error()})
 }
