@@ -39,7 +39,7 @@ func checkConfig(cfg *config.Config) error {
 	var problems []error
 	upstreams := map[string]*credential.Upstream{}
 	for _, t := range cfg.Targets {
-		u, err := newUpstream(t, cfg.Issuers, func([]byte) {})
+		u, err := newUpstream(t, cfg, func([]byte) {})
 		upstreams[t.Name] = u
 		problems = append(problems, err)
 	}

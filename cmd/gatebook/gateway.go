@@ -316,7 +316,7 @@ func (g *gateway) openServer(ctx context.Context) error {
 		if t.Protocol == "postgres" {
 			continue // has a listener of its own
 		}
-		u, err := newUpstream(t, g.cfg.Issuers, g.masks.Learn)
+		u, err := newUpstream(t, g.cfg, g.masks.Learn)
 		if err != nil {
 			return err
 		}
@@ -341,8 +341,12 @@ func (g *gateway) openServer(ctx context.Context) error {
 	if err := g.openPostgres(tc); err != nil {
 		return err
 	}
+	proxy, err := g.proxy(handlers)
+	if err != nil {
+		return err
+	}
 	g.server = server.New(server.Options{
-		Authenticate: g.identity.Authenticate, Session: g.sessions.Of, Targets: handlers, Hosts: hosts, Own: g.own(), TLS: tc, Log: g.log,
+		Authenticate: g.identity.Authenticate, Session: g.sessions.Of, Targets: handlers, Hosts: hosts, Proxy: proxy, Own: g.own(), TLS: tc, Log: g.log,
 		HeaderBytes: g.cfg.Limits.HeaderBytes, HeaderTimeout: g.cfg.Limits.HeaderTimeout, BodyTimeout: g.cfg.Limits.BodyTimeout, Streams: g.cfg.Limits.Streams,
 	})
 	return nil

@@ -16,6 +16,7 @@ func protocols() map[string]func(*gateway, config.Target, *credential.Upstream) 
 		"git":        newGit,
 		"kubernetes": newKubernetes,
 		"model":      newModel,
+		"web":        newWeb,
 	}
 }
 

@@ -32,7 +32,8 @@ func (g *gateway) offered(t config.Target) client.Target {
 
 // newUpstream makes the far side of a target, which knows the service accounts of its own issuers. Each secret of the
 // gateway's own that it uses is told to learn first: it must not come back in an answer, whoever left a copy of it where.
-func newUpstream(t config.Target, issuers []config.Issuer, learn func(secret []byte)) (*credential.Upstream, error) {
+func newUpstream(t config.Target, cfg *config.Config, learn func(secret []byte)) (*credential.Upstream, error) {
+	issuers := cfg.Issuers
 	own := slices.Clone(t.Accounts)
 	for _, is := range issuers {
 		if is.Cluster == t.Name {
@@ -45,7 +46,11 @@ func newUpstream(t config.Target, issuers []config.Issuer, learn func(secret []b
 		Impersonate: func(p access.Principal) bool { return cluster && *t.Impersonate && !t.Direct.Has(p.Name, p.Groups) },
 		Own:         func(p access.Principal) bool { return slices.Contains(own, p.Issuer) }}
 	var err error
+	if t.Protocol == "web" {
+		err = webUpstream(&o, t, credential.Reach{Own: ownPorts(cfg)}.Check)
+	}
 	switch {
+	case err != nil:
 	case t.Kubeconfig != "":
 		err = fromKubeconfig(&o, t.Kubeconfig, t.Context, learn)
 	case t.CertificateFile != "":

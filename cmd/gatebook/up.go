@@ -122,7 +122,7 @@ func targetName(context string) string {
 
 // clusterIssuer asks a cluster what the iss claim of its service-account tokens is.
 func clusterIssuer(ctx context.Context, t config.Target) (string, error) {
-	u, err := newUpstream(t, nil, func([]byte) {})
+	u, err := newUpstream(t, &config.Config{}, func([]byte) {})
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,111 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"gatebook/internal/access"
+	"gatebook/internal/mask"
+	"gatebook/internal/wire/sse"
+)
+
+// events masks server-sent events: by structure where an event's data is JSON, and in all of it what is known.
+type events struct {
+	scope *mask.Scope
+	m     masking
+	dst   io.Writer
+	count int64
+}
+
+// maxEvent bounds one event, in bytes; a longer one cannot be masked.
+const maxEvent = 4 << 20
+
+// pumpEvents delivers events as they come, each whole.
+func (x *exchange) pumpEvents(s *sink, body io.Reader, m masking, out *access.Outcome) error {
+	if err := s.flush(); err != nil { // a client waits for the answer to begin
+		return err
+	}
+	e := &events{scope: x.scope, m: m, dst: s}
+	in := sse.NewScanner(body, maxEvent)
+	for {
+		ev, err := in.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return s.begin()
+		case errors.Is(err, sse.ErrTooLarge):
+			return unmaskable(err)
+		case err != nil:
+			return access.Refuse(access.CodeUpstream, err, "target %q broke off its answer", x.op.Target.Name)
+		}
+		if err := e.event(ev); err != nil {
+			return unmaskable(err)
+		}
+		out.Masked = e.count
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+}
+
+var errNotJSON = errors.New("an event's data is not JSON, in which alone the policy's masks find their place")
+
+// event passes on one event. Where its data is JSON it is written anew, the data in one line.
+func (e *events) event(ev *sse.Event) error {
+	raw := ev.Raw
+	if ev.Ended && ev.Dispatched {
+		if data, ok := e.masked(ev.Data); ok {
+			raw = rewritten(ev, data)
+		} else if e.m.strict {
+			return errNotJSON
+		}
+	}
+	var out bytes.Buffer
+	if e.m.known {
+		t := e.scope.Text(&out)
+		if err := maskWhole(t, raw); err != nil {
+			return err
+		}
+		e.count += t.Masked()
+		raw = out.Bytes()
+	}
+	_, err := e.dst.Write(raw)
+	return err
+}
+
+// masked is an event's data, masked by structure; ok is false where it is not JSON.
+func (e *events) masked(data []byte) ([]byte, bool) {
+	var out bytes.Buffer
+	j := e.scope.JSON(&out, e.m.shape, e.m.known)
+	err := maskWhole(j, data)
+	e.count += j.Masked()
+	return out.Bytes(), err == nil
+}
+
+// rewritten is the event with other data; JSON has no line end that is not white space.
+func rewritten(ev *sse.Event, data []byte) []byte {
+	var out bytes.Buffer
+	said := false
+	for _, f := range ev.Fields {
+		value := ev.Raw[f.Start:f.End]
+		switch f.Kind {
+		case sse.EventField:
+			out.WriteString("event: ")
+		case sse.IDField:
+			out.WriteString("id: ")
+		case sse.RetryField:
+			out.WriteString("retry: ")
+		default:
+			if said {
+				continue
+			}
+			said = true
+			out.WriteString("data: ")
+			value = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\n"), []byte(" ")), []byte("\r"), []byte(" "))
+		}
+		out.Write(value)
+		out.WriteByte('\n')
+	}
+	out.WriteByte('\n')
+	return out.Bytes()
+}
