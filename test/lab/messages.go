@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -250,4 +253,42 @@ func toJSON(v any) string {
 		panic(err) // maps and strings always can
 	}
 	return string(b)
+}
+
+// AskModel posts a question to the Messages API of a target of the gateway, as the holder of token, with more headers as
+// "Name: value". It gives the status and the body.
+func (g *Gateway) AskModel(target, token, body string, header ...string) (int, string) {
+	g.t.Helper()
+	return g.Model(http.MethodPost, target, "/v1/messages", body, append(header, "Content-Type: application/json", "X-Api-Key: "+token)...)
+}
+
+// Model sends a request to a target of the gateway, with just these headers.
+func (g *Gateway) Model(method, target, path, body string, header ...string) (int, string) {
+	g.t.Helper()
+	ca, err := os.ReadFile(g.Data("ca.crt"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	defer tr.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(g.t.Context(), method, g.URL+"/t/"+target+path, strings.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, h := range header {
+		k, v, _ := strings.Cut(h, ": ")
+		r.Header.Add(k, v)
+	}
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		g.t.Errorf("%s %s: %v", method, path, err)
+	}
+	return resp.StatusCode, string(b)
 }

@@ -1,0 +1,88 @@
+package lab
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// claudeDir keeps Claude Code from test to test.
+func claudeDir() (string, error) {
+	d, err := os.UserCacheDir()
+	return filepath.Join(d, "gatebook", "claude-code"), err
+}
+
+// ClaudeCode gives the real Claude Code, from npm; CLAUDE_CODE names another. A test that cannot have it is skipped,
+// loudly, only where npm's registry cannot be reached.
+func ClaudeCode(t testing.TB) string {
+	t.Helper()
+	if bin := os.Getenv("CLAUDE_CODE"); bin != "" {
+		return bin
+	}
+	dir, err := claudeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "node_modules", ".bin", "claude")
+	if _, err := os.Stat(bin); err == nil {
+		return bin
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	r, err := run(exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "@anthropic-ai/claude-code"))
+	if err == nil && r.Code == 0 {
+		return bin
+	}
+	if !npmReachable(t) {
+		t.Skipf("SKIPPED, AND NOTHING IS KNOWN: npm's registry cannot be reached, so there is no Claude Code to test with: %v\n%s", err, r.Out())
+	}
+	t.Fatalf("installing Claude Code: %v\n%s", err, r.Out())
+	return ""
+}
+
+// npmReachable asks the registry that npm is set up for.
+func npmReachable(t testing.TB) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := run(exec.CommandContext(ctx, "npm", "ping"))
+	return err == nil && r.Code == 0
+}
+
+// Claude is a way to run Claude Code through a gateway.
+type Claude struct {
+	t   testing.TB
+	bin string
+	// Home is its folder, and Env what it sees beside a clean environment.
+	Home string
+	Env  []string
+}
+
+// NewClaude sets up Claude Code for the model's target of that name, with a token for the gateway. more is more
+// environment.
+func (g *Gateway) NewClaude(t testing.TB, target, token string, more ...string) *Claude {
+	t.Helper()
+	home := t.TempDir()
+	return &Claude{t: t, bin: ClaudeCode(t), Home: home, Env: append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "IS_SANDBOX=1", "DISABLE_AUTOUPDATER=1",
+		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "ANTHROPIC_BASE_URL=" + g.URL + "/t/" + target, "ANTHROPIC_AUTH_TOKEN=" + token, "NODE_EXTRA_CA_CERTS=" + g.Data("ca.crt")}, more...)}
+}
+
+// Print runs one prompt to its end, and gives what was printed as JSON. The tool Bash is allowed.
+func (c *Claude) Print(prompt string, args ...string) Result {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.bin, append([]string{"-p", prompt, "--allowedTools", "Bash", "--output-format", "json"}, args...)...)
+	cmd.Dir, cmd.Env = c.Home, c.Env
+	r, err := run(cmd)
+	if err != nil {
+		c.t.Fatalf("claude -p %q: %v\n%s", prompt, err, r.Out())
+	}
+	return r
+}
