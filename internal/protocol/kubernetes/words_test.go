@@ -1,6 +1,12 @@
 package kubernetes
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"gatebook/internal/access"
+)
 
 // A known secret that an agent sends is in no word of the record or the log, wherever in its request it stands.
 func TestKnownValuesInEveryWord(t *testing.T) {
@@ -57,5 +63,17 @@ func TestKnownValuesInEveryWord(t *testing.T) {
 				t.Errorf("the log holds it as %v", l)
 			}
 		})
+	}
+}
+
+// What the log says of a refusal is hidden like the rest of it.
+func TestCausesAreHidden(t *testing.T) {
+	w := newWorld(t, nil)
+	w.h.o.Masks.Learn([]byte(hiddenValue))
+	x := exchange{scope: w.h.o.Masks.Scope("s")}
+	why := access.Refuse(access.CodeMalformed, errors.New("parsing "+hiddenValue), "no: %s", hiddenValue)
+	x.hideRefusal(why)
+	if s := why.Message + why.Cause.Error(); leaks([]byte(s), hiddenValue) != nil || !strings.Contains(s, "parsing ") {
+		t.Errorf("it says %s", s)
 	}
 }
