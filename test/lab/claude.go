@@ -76,7 +76,7 @@ func (g *Gateway) NewClaude(t testing.TB, target, token string, more ...string) 
 // Print runs one prompt to its end, and gives what was printed as JSON. The tool Bash is allowed.
 func (c *Claude) Print(prompt string, args ...string) Result {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.bin, append([]string{"-p", prompt, "--allowedTools", "Bash", "--output-format", "json"}, args...)...)
 	cmd.Dir, cmd.Env = c.Home, c.Env
