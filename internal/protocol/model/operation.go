@@ -107,11 +107,26 @@ func (x *exchange) decode() *access.Refusal {
 	return nil
 }
 
+// conversations are the headers that name one: Claude Code's, and Codex' in both spellings.
+var conversations = []string{"X-Claude-Code-Session-Id", "Session-Id", "Session_id"}
+
+var _ protocol.Conversant = (*Handler)(nil)
+
+// Conversation parts the sessions of a client that is no pod. It is the client's word, and reaches only its own.
+func (h *Handler) Conversation(r *http.Request) string {
+	for _, name := range conversations {
+		if v := r.Header.Get(name); v != "" && len(v) <= maxNameBytes {
+			return v
+		}
+	}
+	return ""
+}
+
 // claims reads what the client says of itself, and flags what contradicts what the gateway saw.
 func (x *exchange) claims(q *question) {
 	in := x.m.Conversation // as the body has it
 	x.m.Conversation = ""
-	for _, name := range []string{"X-Claude-Code-Session-Id", "Session-Id", "Session_id"} {
+	for _, name := range conversations {
 		for _, v := range x.r.Header.Values(name) {
 			q.converse(v)
 		}

@@ -193,3 +193,15 @@ func FuzzQuestion(f *testing.F) {
 		_, _ = detect([]byte(body))
 	})
 }
+
+func TestConversation(t *testing.T) {
+	for _, c := range []struct{ name, value, want string }{
+		{"X-Claude-Code-Session-Id", "a", "a"}, {"Session-Id", "b", "b"}, {"Session_id", "c", "c"}, {"X-Other", "d", ""}, {"Session-Id", strings.Repeat("x", 300), ""},
+	} {
+		r := httptest.NewRequest("POST", "/v1/messages", nil)
+		r.Header.Set(c.name, c.value)
+		if got := (&Handler{}).Conversation(r); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
