@@ -84,15 +84,23 @@ func TestM43ColumnsAreHidden(t *testing.T) {
 		}
 	}
 	for _, sql := range leaks {
-		r := s.psql(sql, "-v", "SHOW_ALL_RESULTS=on")
-		clean("simple", sql, []byte(r.Out()))
-		if strings.Contains(r.Stderr, "cannot be read") && !strings.HasPrefix(sql, "select * from xmltable") {
-			t.Errorf("%s: %s", sql, r.Stderr)
+		x := s.speak(s.agent)
+		x.what = sql
+		var all []byte
+		for _, one := range append([]string{sql}, strings.Split(sql, "; ")...) { // as one text, and one by one
+			x.query(one).flush()
+			for m := range x.until('Z') {
+				all = append(append(all, m.Raw...), '\n')
+			}
+		}
+		clean("simple", sql, all)
+		if strings.Contains(string(all), "the statement cannot be read") {
+			t.Errorf("%s: %q", sql, all)
 		}
 		if strings.Contains(sql, ";") || strings.HasPrefix(sql, "copy") {
+			x.conn.Close()
 			continue
 		}
-		x := s.speak(s.agent)
 		for _, format := range []int{0, 1} {
 			x.parse("", sql)
 			x.out.Begin('B').Text("").Text("").Int16(0).Int16(0).Int16(1).Int16(format).End()

@@ -106,6 +106,8 @@ type speaker struct {
 	out  wire.Builder
 	// process and key are those of BackendKeyData.
 	key []byte
+	// what it is about, for failures.
+	what string
 }
 
 func (s *sqlScene) tls(alpn ...string) *tls.Config {
@@ -195,7 +197,7 @@ func (x *speaker) until(kind byte) func(func(wire.Message) bool) {
 		for {
 			m, err := x.in.Next()
 			if err != nil {
-				x.t.Fatalf("waiting for %q: %v", kind, err)
+				x.t.Fatalf("%s: waiting for %q: %v", x.what, kind, err)
 			}
 			if !yield(m) || m.Type == kind {
 				return

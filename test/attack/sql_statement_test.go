@@ -153,10 +153,24 @@ func TestI102OtherParameters(t *testing.T) {
 			t.Errorf("%s: %s", id, got)
 		}
 	}
+	// Approved for 5 when its client had taken it back: not good for 6.
+	x.bind("", "del", "5").execute("", 0).sync().flush()
+	a := pending(t, ada, "$1 = '5'")
+	s.cancel(x.key)
+	if got := x.talk(1); !strings.HasSuffix(got, "E:42501 Z:I") {
+		t.Error(got)
+	}
+	approveSQL(t, ada, a.ID)
+	x.bind("", "del", "6").execute("", 0).sync().flush()
+	pending(t, ada, "$1 = '6'")
+	s.cancel(x.key)
+	if got := x.talk(1); !strings.HasSuffix(got, "E:42501 Z:I") {
+		t.Error(got)
+	}
 	if got := s.state("select string_agg(id::text, ',' order by id) from t"); got != "1,2,5,6,7,8,9" {
 		t.Error(got)
 	}
-	if r := s.recorded("delete from t"); len(r) != 4 || r[1].Approval == "" || r[1].Approval == r[3].Approval || r[0].Decision.Effect != access.Allow {
+	if r := s.recorded("delete from t"); len(r) != 6 || r[1].Approval == "" || r[1].Approval == r[3].Approval || r[0].Decision.Effect != access.Allow {
 		t.Errorf("%d records: %+v", len(r), r)
 	}
 }

@@ -107,14 +107,14 @@ func (s *session) carrier() gate.Permit {
 	return s.link
 }
 
-// settle waits until every answer has come.
+// settle waits until every answer has come, and gone out.
 func (s *session) settle() {
 	if s.flush() != nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.awaited) > 0 && !s.ended {
+	for (len(s.awaited) > 0 || s.busy) && !s.ended {
 		s.cond.Wait()
 	}
 }
@@ -122,7 +122,7 @@ func (s *session) settle() {
 // answer gives the gateway's own answer, in its place.
 func (s *session) answer(b []byte) error {
 	s.mu.Lock()
-	if len(s.awaited) > 0 {
+	if len(s.awaited) > 0 || s.busy {
 		s.awaited = append(s.awaited, &entry{local: b, gen: s.gen})
 		s.mu.Unlock()
 		return nil

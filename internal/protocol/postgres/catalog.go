@@ -74,7 +74,7 @@ var errDefined = errors.New("something was defined in this transaction, which ot
 // catalog gives the database's, read anew where it is old or something was defined.
 func (s *session) catalog() (*catalog, error) {
 	s.mu.Lock()
-	defined := s.defined
+	defined, idle := s.defined, s.status == 'I'
 	s.mu.Unlock()
 	if defined {
 		return nil, errDefined
@@ -83,7 +83,7 @@ func (s *session) catalog() (*catalog, error) {
 	h.mu.Lock()
 	c := h.catalogs[key]
 	h.mu.Unlock()
-	if c != nil && h.o.Now().Sub(c.loaded) < catalogAge {
+	if c != nil && (!idle || h.o.Now().Sub(c.loaded) < catalogAge) { // a transaction goes on with what it began with
 		return c, nil
 	}
 	c, err := s.loadCatalog()
@@ -126,7 +126,8 @@ func (s *session) loadCatalog() (_ *catalog, err error) {
 		err = errors.Join(err, p.End(out))
 	}()
 	up, err := s.t.Upstream.Dial(p, s.database, map[string]string{"client_encoding": "UTF8", "application_name": "gatebook",
-		"default_transaction_read_only": "on", "search_path": "pg_catalog"})
+		"default_transaction_read_only": "on", "search_path": "pg_catalog",
+		"lock_timeout": "2s", "statement_timeout": "20s"}) // somebody may hold a view's table, this session itself among them
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type relay struct {
 	out   []byte
 	// ends come after what they end is delivered.
 	ends []func()
+	busy bool // as the session's
 	// roles are changes of the role that have come to their end, to be settled once the transaction's state is known.
 	roles []func(idle bool)
 }
@@ -44,6 +45,7 @@ func (s *session) serveUpstream() error {
 		if err != nil {
 			return r.lost(err)
 		}
+		r.begin()
 		if err := r.message(m); err != nil {
 			return errors.Join(err, r.deliver())
 		}
@@ -78,7 +80,36 @@ func (r *relay) deliver() error {
 		end()
 	}
 	r.ends = r.ends[:0]
-	return nil
+	return r.rest()
+}
+
+// begin says that something has come: until it is delivered the gateway does not answer by itself, which would overtake it.
+func (r *relay) begin() {
+	if !r.busy {
+		r.busy = true
+		r.s.mu.Lock()
+		r.s.busy = true
+		r.s.mu.Unlock()
+	}
+}
+
+// rest says that everything is delivered, and gives the gateway's own answers whose turn has come.
+func (r *relay) rest() error {
+	s := r.s
+	s.mu.Lock()
+	local := len(s.awaited) > 0 && s.awaited[0].local != nil
+	if r.busy = local; !local {
+		s.busy = false
+	}
+	s.mu.Unlock()
+	if !local {
+		s.cond.Broadcast()
+		return nil
+	}
+	if _, err := r.head(); err != nil {
+		return err
+	}
+	return r.deliver()
 }
 
 // add puts a message into the answer, as part of o; nil: of the connection.

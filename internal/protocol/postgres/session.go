@@ -76,6 +76,7 @@ type session struct {
 	copying        *operation   // a COPY from the client, which the server has begun to take
 	copied         bool         // the client has ended it
 	bound          []*operation // of portals that are there
+	busy           bool         // something that the server said is not delivered yet
 }
 
 // source is the client's connection, of which something may have been read ahead while a statement was held.
