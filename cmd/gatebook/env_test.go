@@ -175,6 +175,34 @@ func TestEnvForGit(t *testing.T) {
 	}
 }
 
+// The real git, asked for a repository by the address that it knows, comes with the token and the trace, over TLS that it trusts.
+func TestEnvGitLogsIn(t *testing.T) {
+	var path, password string
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, pw, ok := r.BasicAuth()
+		if !ok {
+			w.Header().Set("Www-Authenticate", `Basic realm="gatebook"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		path, password = r.URL.Path, pw
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+		if _, err := w.Write([]byte("001e# service=git-upload-pack\n00000000")); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(s.Close)
+	url, _ := offering(t, client.Target{Name: "code", Protocol: "git", URL: s.URL + "/t/code", Upstream: "https://git.example.com"})
+	// All of httptest's servers share one certificate.
+	ca := writeTemp(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	dir, _ := agentsEnv(t, url, ca)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	inShell(t, dir, "git ls-remote git@git.example.com:shop/web.git", "TRACEPARENT="+trace)
+	if path != "/t/code/shop/web.git/info/refs" || password != envToken+"~"+trace {
+		t.Errorf("%s, password %q", path, password)
+	}
+}
+
 // An upstream below a path keeps it in every address.
 func TestEnvForGitBelowAPath(t *testing.T) {
 	got := gitAddresses(client.Target{Upstream: "https://git.example.com:8000/mirror/"})
@@ -217,7 +245,7 @@ func TestEnvForModels(t *testing.T) {
 	if err != nil || json.Unmarshal(b, &s) != nil {
 		t.Fatal(err, string(b))
 	}
-	if s.Env["ANTHROPIC_BASE_URL"] != "https://gw:8443/t/anthropic" || s.Env["CLAUDE_ENV_FILE"] != filepath.Join(dir, "env.sh") ||
+	if s.Env["ANTHROPIC_BASE_URL"] != "https://gw:8443/t/anthropic" || s.Env["ANTHROPIC_API_KEY"] != "" || s.Env["CLAUDE_ENV_FILE"] != filepath.Join(dir, "env.sh") ||
 		s.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] != url+"/gatebook/v1/otlp" || !strings.Contains(s.APIKeyHelper, "--format plain") || !strings.Contains(s.OtelHeadersHelper, "--format headers") {
 		t.Errorf("%s", b)
 	}

@@ -95,6 +95,9 @@ func (e *environment) shellToken(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "export HTTPS_PROXY=\"https://gatebook:$gatebook_token@\"%s\n", shellQuote(u.Host))
 		fmt.Fprintf(b, "export https_proxy=\"$HTTPS_PROXY\" NO_PROXY=%[1]s no_proxy=%[1]s NODE_USE_ENV_PROXY=1\n", shellQuote("localhost,127.0.0.1,"+u.Hostname()))
+		if e.ca != nil {
+			fmt.Fprintf(b, "export GIT_PROXY_SSL_CAINFO=%s\n", shellQuote(e.path("bundle.crt")))
+		}
 	}
 	b.WriteString("unset gatebook_token\n")
 }
@@ -186,6 +189,7 @@ func (e *environment) services() string {
 func (e *environment) claudeSettings() string {
 	env := map[string]string{
 		"ANTHROPIC_BASE_URL": e.url(e.claude), "CLAUDE_ENV_FILE": e.path("env.sh"),
+		"ANTHROPIC_API_KEY": "", "ANTHROPIC_AUTH_TOKEN": "", // another key would be sent beside the helper's, and refused
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", // it would go elsewhere
 		"CLAUDE_CODE_ENABLE_TELEMETRY":             "1", "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1", "CLAUDE_CODE_PROPAGATE_TRACEPARENT": "1",
 		"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_EXPORT_INTERVAL": "1000",
