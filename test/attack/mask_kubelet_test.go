@@ -113,3 +113,41 @@ func TestM45CopiedToken(t *testing.T) {
 	}
 	s.check()
 }
+
+// M43: a known value that somebody wrote into the description of a custom resource is in no form of the API's schema, and the
+// schema in Protobuf is otherwise what the API server gives.
+func TestM43Schema(t *testing.T) {
+	s := newScene(t)
+	value := s.canary("described", "")
+	s.secret("db", "v="+value)
+	must(t, s.kubectl("", "get", "secret", "db", "-o", "yaml"))
+	crd := toJSON(map[string]any{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": "notes." + s.ns + ".example.com"},
+		"spec": map[string]any{"group": s.ns + ".example.com", "scope": "Namespaced", "names": map[string]any{"plural": "notes", "kind": "Note"},
+			"versions": []any{map[string]any{"name": "v1", "served": true, "storage": true,
+				"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "description": "such as " + value}}}}}})
+	must(t, admin(t, crd, "create", "-f", "-"))
+	t.Cleanup(func() { admin(t, "", "delete", "crd", "notes."+s.ns+".example.com") })
+	must(t, admin(t, "", "wait", "--for=condition=Established", "crd/notes."+s.ns+".example.com", "--timeout=30s"))
+	v3 := "/openapi/v3/apis/" + s.ns + ".example.com/v1"
+	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(admin(t, "", "get", "--raw", v3).Stdout, value) || !strings.Contains(admin(t, "", "get", "--raw", "/openapi/v2").Stdout, value); {
+		if time.Now().After(deadline) {
+			t.Fatal("the API server does not show the description")
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	for _, path := range []string{v3, "/openapi/v2"} {
+		for _, accept := range []string{"application/json", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+			"application/com.github.proto-openapi.spec.v3@v1.0+protobuf", "application/com.github.proto-openapi.spec.v3.v1.0+protobuf", "*/*", "application/vnd.kubernetes.protobuf"} {
+			a := s.do(request{path: path, header: []string{"Accept: " + accept}})
+			if v2 := path == "/openapi/v2"; strings.Contains(accept, "spec.v2") != v2 && strings.Contains(accept, "spec.v3") != !v2 && strings.Contains(accept, "spec") {
+				continue // the other version's: an answer that cannot be written so is none
+			}
+			if a.code != 200 || !strings.Contains(string(a.body), "such as gbm-") {
+				t.Errorf("%s as %s: %d, %d bytes, %.100q", path, accept, a.code, len(a.body), a.body)
+			}
+		}
+	}
+	must(t, s.kubectl("", "explain", "notes."+s.ns+".example.com"))
+	must(t, s.kubectl("", "explain", "pod.spec", "--output=plaintext-openapiv2"))
+	s.check()
+}
