@@ -71,7 +71,7 @@ func (a *API) undo(_ http.ResponseWriter, r call) (any, error) {
 		return nil, notFound("revocation in force", id)
 	case strings.TrimSpace(in.Reason) == "":
 		return nil, malformed("say why it is taken back, by reason")
-	case rows[at].Subject == r.by.Key():
+	case rows[at].Covers(r.by, a.o.Session(r.by), now):
 		return nil, &client.Error{Status: http.StatusForbidden, Code: access.CodeDenied, Message: "nobody takes back what revokes themselves"}
 	}
 	out := access.Restoration{Revocation: rows[at], Reason: in.Reason, By: r.by.Key(), Time: now}

@@ -61,3 +61,19 @@ func TestUpgradesAreSentOnce(t *testing.T) {
 		t.Errorf("two execs were sent %d times", n)
 	}
 }
+
+// The same for anything that a person approved: a GET through a proxy is repeated just so.
+func TestApprovedIsSentOnce(t *testing.T) {
+	f := newFar(t)
+	var requests atomic.Int32
+	u := newUpstream(t, Options{URL: breaking(t, f, &requests), CA: f.ca()})
+	for range 2 {
+		_, err := send(t, u, permitAs(t.Context(), t, agent, asApproved), "/api/v1/namespaces/a/pods/b/proxy/run", nil)
+		if err == nil && requests.Load() > 1 {
+			t.Fatal("there is an answer")
+		}
+	}
+	if n := requests.Load(); n != 2 {
+		t.Errorf("two requests were sent %d times", n)
+	}
+}

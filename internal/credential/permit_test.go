@@ -26,6 +26,30 @@ func (always) Decide(*access.Operation) (access.Decision, []string) {
 
 var errAsked = errors.New("nobody is to be asked here")
 
+func desk(as string) gate.Approvals {
+	if as == asApproved {
+		return asking{}
+	}
+	return always{}
+}
+
+// asking has everything approved; who is asked says yes.
+type asking struct{}
+
+func (asking) Decide(*access.Operation) (access.Decision, []string) {
+	return access.Decision{Effect: access.Approve, Approval: &access.ApprovalTerms{Count: 1}}, nil
+}
+
+func (asking) Ask(context.Context, *access.Operation, access.Decision, func(context.Context) (access.Card, error)) (access.Approval, error) {
+	return access.Approval{ID: "yes", State: access.ApprovalGranted}, nil
+}
+func (asking) Wait(context.Context, access.ApprovalID) (access.Approval, error) {
+	return access.Approval{ID: "yes", State: access.ApprovalGranted}, nil
+}
+func (asking) Use(context.Context, access.ApprovalID, *access.Operation, access.Decision) error {
+	return nil
+}
+
 func (always) Ask(context.Context, *access.Operation, access.Decision, func(context.Context) (access.Card, error)) (access.Approval, error) {
 	return access.Approval{}, errAsked
 }
@@ -53,6 +77,7 @@ func permitIn(ctx context.Context, t *testing.T, by access.Principal) gate.Permi
 const (
 	asPrincipal = "principal"
 	asGateway   = "gateway"
+	asApproved  = "approved"
 )
 
 func permitAs(ctx context.Context, t *testing.T, by access.Principal, as string) gate.Permit {
@@ -81,7 +106,12 @@ func permitAs(ctx context.Context, t *testing.T, by access.Principal, as string)
 	rec, err := recording.Open(recording.Options{Journal: j, Ledger: l, Archive: a, Dir: t.TempDir(), Recipients: []age.Recipient{id.Recipient()},
 		Durability: recording.Crash, SealAge: -1})
 	must(err)
-	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return always{} }, Approvals: always{}, Revocations: always{}, Recorder: rec})
+	g, err := gate.New(gate.Options{Policy: func() gate.Policy {
+		if as == asApproved {
+			return asking{}
+		}
+		return always{}
+	}, Approvals: desk(as), Revocations: always{}, Recorder: rec})
 	must(err)
 	now := time.Now()
 	if as == asGateway {

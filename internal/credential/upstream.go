@@ -170,7 +170,7 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 	err := u.address(p, out)
 	var resp *http.Response
 	if err == nil {
-		resp, err = u.pick(out).RoundTrip(out)
+		resp, err = u.pick(p, out).RoundTrip(out)
 	}
 	if err != nil {
 		err = refusal(ctx, p, err)
@@ -183,10 +183,11 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 }
 
 // pick chooses the connections. A request that has one to itself costs less, and waits for no other; but what lasts,
-// such as a watch, would keep it for as long. That is a matter of cost alone; that an upgrade has a new one is not.
-func (u *Upstream) pick(r *http.Request) *http.Transport {
+// such as a watch, would keep it for as long. That is a matter of cost alone; that an upgrade, and what a person approved,
+// has a new one is not: on a connection that was used before, a request can be sent a second time when that breaks.
+func (u *Upstream) pick(p gate.Permit, r *http.Request) *http.Transport {
 	switch {
-	case isUpgrade(r):
+	case isUpgrade(r), p.Decision().Effect == access.Approve && !isGRPC(r):
 		return u.once
 	case isGRPC(r) && r.URL.Scheme == "http":
 		return u.clear

@@ -23,6 +23,9 @@ type Sessions struct {
 	next time.Time // when to look for lapsed ones
 }
 
+// maxOpen bounds what is remembered. Conversations' names are the clients' choice; beyond it a new one is no session of its own.
+const maxOpen = 100_000
+
 type openSession struct {
 	id   access.SessionID
 	last time.Time
@@ -79,7 +82,7 @@ func (s *Sessions) converse(key, conversation string, latest *openSession, now t
 	o := s.find(name, now)
 	switch {
 	case o != nil:
-	case latest != nil && !latest.conversing:
+	case latest != nil && (!latest.conversing || len(s.open) >= maxOpen):
 		o = latest
 	default:
 		o = s.begin(name, now)
