@@ -101,7 +101,7 @@ func greeted(down *hijacked, host string, within time.Duration) ([]byte, error) 
 		return nil, access.Refuse(access.CodeMalformed, err, "what goes through the tunnel is not TLS")
 	case name != "" && !strings.EqualFold(name, host):
 		return nil, access.Refuse(access.CodeDenied, nil, "the tunnel is for %s, and the TLS in it for %s", host, name)
-	case name == "" && looksLikeName(host):
+	case name == "" && net.ParseIP(host) == nil: // of an address there is no server name (RFC 6066, section 3)
 		return nil, access.Refuse(access.CodeDenied, nil, "the TLS in the tunnel does not say that it is for %s", host)
 	}
 	if err := down.SetReadDeadline(time.Time{}); err != nil {
