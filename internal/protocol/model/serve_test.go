@@ -141,7 +141,7 @@ func TestSecretsInRecords(t *testing.T) {
 	const end = "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
 	for _, secret := range []string{known, found} {
 		for _, kind := range [][2]string{{"text_delta", "text"}, {"input_json_delta", "partial_json"}} {
-			for at := 1; at < len(secret); at++ {
+			for at := 1; at < len(secret); at += 1 + len(kind[0])%2 { // every second one of inputs
 				text := "{\"command\":\"echo " + secret + "\"}"
 				cut := strings.Index(text, secret) + at
 				answer := block + delta(kind[0], kind[1], text[:cut]) + ": ping\n\n" + delta(kind[0], kind[1], text[cut:]) + end
@@ -159,6 +159,9 @@ func TestSecretsInRecords(t *testing.T) {
 					t.Fatalf("%s at %d: the record holds the secret", kind[0], at)
 				}
 				rest := string(book)
+				if at > 8 && !strings.Contains(rest, `{"at":`) {
+					t.Fatalf("%s at %d: delivered before anything of it was recorded", kind[0], at)
+				}
 				for _, part := range []string{secret[:at], secret[at:]} {
 					if len(part) > len(secret)/2+2 && strings.Contains(rest, part) {
 						t.Fatalf("%s at %d: the record holds %q", kind[0], at, part)
@@ -211,6 +214,16 @@ func TestUpstreamErrors(t *testing.T) {
 	}
 	if rows := w.rows(); rows[0].Outcome.Code != 529 || rows[0].Outcome.Message != "Overloaded" || rows[0].Outcome.Answer != nil {
 		t.Errorf("%+v", rows[0].Outcome)
+	}
+}
+
+// An error in a stream comes as it is, but never with the gateway's own key.
+func TestErrorEvents(t *testing.T) {
+	const plain = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n"
+	w := newWorld(t, chunks(plain, strings.Replace(plain, "Overloaded", "the-real-key is slow", 1)))
+	w.masks.Learn([]byte("the-real-key"))
+	if got := w.ask(question1); !strings.HasPrefix(got.body, plain) || strings.Contains(got.body, "the-real-key") || !strings.Contains(got.body, "gbm-") {
+		t.Error(got.body)
 	}
 }
 
