@@ -38,7 +38,7 @@ func TestEnvironment(t *testing.T) {
 		{"kubectl -n " + ns + " get configmaps -o name", "kube-root-ca.crt", client.Query{Namespace: ns, Resource: "configmaps"}},
 		{"psql -At -c 'select 40 + 2, count(*) from people'", "42|0", client.Query{Target: "shop", Text: "people"}},
 		{"psql service=shop -At -c 'select 41 + 2, max(name) from people'", "43|", client.Query{Target: "shop", Text: "max"}},
-		{"git clone -q " + h.URL("web.git") + " 2>&1", "empty repository", client.Query{Target: "code"}},
+		{"git clone -q " + h.URL("web.git") + " 2>&1", "empty repository", client.Query{Target: "code", Text: "heads"}},
 	} {
 		if r := must(t, w.Shell(c.script, "TRACEPARENT="+trace)); !strings.Contains(r.Stdout, c.says) {
 			t.Errorf("%s: %s", c.script, r.Out())
