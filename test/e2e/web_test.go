@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatebook/internal/api/client"
+	"gatebook/test/lab"
+)
+
+// startNginx runs Debian's nginx as it is usually set up, with compression, in front of a few files, and gives its URL.
+func startNginx(t *testing.T, files map[string]string) string {
+	t.Helper()
+	bin, err := exec.LookPath("nginx")
+	if err != nil {
+		if bin, err = exec.LookPath("/usr/sbin/nginx"); err != nil {
+			t.Fatal("there is no nginx; install Debian's package nginx-light")
+		}
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	conf := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log %[1]s/error.log; user root;
+events {}
+http {
+  types { application/json json; text/plain txt; }
+  gzip on; gzip_types application/json text/plain; gzip_min_length 1; gzip_proxied any;
+  access_log %[1]s/access.log; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+  server { listen %[2]s; root %[1]s; location /put { dav_methods PUT; client_max_body_size 100m; } location /moved { return 302 /a.json; } }
+}`, dir, address)
+	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "-c", filepath.Join(dir, "nginx.conf"), "-p", dir, "-e", filepath.Join(dir, "error.log"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() })
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get("http://" + address + "/a.json")
+		if err == nil {
+			resp.Body.Close()
+			return "http://" + address
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nginx does not start")
+		}
+	}
+}
+
+// webClient is an agent with a gateway in front of nginx.
+type webClient struct {
+	t     *testing.T
+	g     *lab.Gateway
+	token string
+}
+
+func newWebClient(t *testing.T, policy string) *webClient {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("the-token-of-the-gateway"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nginx := startNginx(t, map[string]string{"a.json": `{"leak":"the-token-of-the-gateway","n":1}`, "a.txt": "0123456789"})
+	o := lab.Options{Targets: fmt.Sprintf("  - name: files\n    protocol: web\n    url: '%s'\n    token: {file: %s}\n    proxy: {hosts: ['%s']}\n", nginx, token, strings.TrimPrefix(nginx, "http://"))}
+	if policy != "" {
+		o.Policy = map[string]string{"web.yaml": policy}
+	}
+	c := &webClient{t: t, g: lab.StartBareGateway(t, binary, o)}
+	c.token = c.g.Person("claude", "agents")
+	return c
+}
+
+func (c *webClient) run(name string, args ...string) string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+c.g.Data("ca.crt"), "TOKEN="+c.token, "URL="+c.g.URL+"/t/files")
+	b, err := cmd.CombinedOutput()
+	if err != nil {
+		c.t.Errorf("%s %q: %v\n%s", name, args, err, b)
+	}
+	return string(b)
+}
+
+func (c *webClient) curl(args ...string) string {
+	c.t.Helper()
+	return c.run("curl", append([]string{"-sS", "--cacert", c.g.Data("ca.crt"), "-H", "Authorization: Bearer " + c.token}, args...)...)
+}
+
+// curl and Node's fetch read through the gateway, over either version of HTTP, and never see the gateway's own token.
+func TestWebReads(t *testing.T) {
+	c := newWebClient(t, "")
+	base := c.g.URL + "/t/files"
+	for name, got := range map[string]string{
+		"h1":         c.curl("--http1.1", base+"/a.json"),
+		"h2":         c.curl("--http2", base+"/a.json"),
+		"compressed": c.curl("--compressed", base+"/a.json"),
+		"redirect":   c.curl("-L", base+"/moved"),
+		"node":       c.run("node", "-e", `fetch(process.env.URL+"/a.json",{headers:{authorization:"Bearer "+process.env.TOKEN}}).then(r=>r.text()).then(t=>process.stdout.write(t))`),
+		"proxied":    c.run("curl", "-sS", "--proxy-cacert", c.g.Data("ca.crt"), "-x", "https://agent:"+c.token+"@"+strings.TrimPrefix(c.g.URL, "https://"), c.nginx()+"/a.json"),
+	} {
+		if !strings.HasPrefix(got, `{"leak":"gbm-`) || !strings.HasSuffix(got, `","n":1}`) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := c.curl("-I", base+"/a.txt"); !strings.Contains(strings.ToLower(got), "content-length: 10") {
+		t.Errorf("HEAD: %s", got)
+	}
+	if got := c.curl("-r", "2-4", base+"/a.txt"); got != "0123456789" { // all of it, as HTTP lets a server answer
+		t.Errorf("a range: %s", got)
+	}
+	etag := ""
+	for line := range strings.Lines(c.curl("-I", base+"/a.txt")) {
+		if name, v, _ := strings.Cut(line, ":"); strings.EqualFold(name, "etag") {
+			etag = strings.TrimSpace(v)
+		}
+	}
+	if got := c.curl("-o", "/dev/null", "-w", "%{http_code}", "-H", "If-None-Match: "+etag, base+"/a.txt"); got != "304" {
+		t.Errorf("with %s: %s", etag, got)
+	}
+}
+
+// nginx is where the service is, as the configuration names it.
+func (c *webClient) nginx() string {
+	b, err := os.ReadFile(filepath.Join(c.g.Dir, "config.yaml"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "url: 'http://")
+	address, _, _ := strings.Cut(rest, "'")
+	return "http://" + address
+}
+
+// By the default policy a change waits for a person, who sees all of it; once approved it is done, once.
+func TestWebChangeIsApproved(t *testing.T) {
+	c := newWebClient(t, "")
+	x := c.g.API(c.g.Person("ann", "approvers"))
+	done := make(chan string, 1)
+	go func() {
+		done <- c.curl("-X", "PUT", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json", "-H", "Expect: 100-continue", "-d", `{"a":"b"}`, c.g.URL+"/t/files/put")
+	}()
+	a := pending(t, x, "/put")
+	if !strings.Contains(a.Operation.Command, `--data-raw '{"a":"b"}'`) || a.Card.Object != `{"a":"b"}` {
+		t.Errorf("%s\n%+v", a.Operation.Command, a.Card)
+	}
+	if _, err := x.Answer(t.Context(), a.ID, client.Answer{Yes: true}); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-done; code != "201" && code != "204" {
+		t.Errorf("answered %s", code)
+	}
+	r := found(t, c.g.API(c.g.Person("audrey", "auditors")), client.Query{}, 1)
+	if o := r[0]; o.Outcome.RequestBytes != 9 || o.Operation.Web.Method != "PUT" || o.Operation.Target.Name != "files" {
+		t.Errorf("%+v", o)
+	}
+}
