@@ -41,7 +41,9 @@ func newGitWorld(t *testing.T, o lab.Options) *gitWorld {
 	return w
 }
 
-func everyGitOptions() lab.Options { return lab.Options{Policy: map[string]string{"git.yaml": everyGit}} }
+func everyGitOptions() lab.Options {
+	return lab.Options{Policy: map[string]string{"git.yaml": everyGit}}
+}
 
 func (w *gitWorld) clone(t *testing.T) *lab.Clone { return w.g.Clone(t, w.agent, "team/app.git") }
 

@@ -47,21 +47,24 @@ type arrivals struct {
 	tip gitpack.ID
 	// boundary are the commits that these stand on, and that the pack does not bring.
 	boundary map[gitpack.ID]bool
+	seen     map[gitpack.ID]bool
 }
+
+// reaches reports whether old is an ancestor, as far as the pack tells.
+func (a *arrivals) reaches(old string) bool { return a.seen[gitpack.ID(old)] }
 
 // follow walks from an object through one pack.
 func follow(p *gitpack.Pack, from gitpack.ID) arrivals {
-	a := arrivals{tip: from, boundary: map[gitpack.ID]bool{}}
+	a := arrivals{tip: from, boundary: map[gitpack.ID]bool{}, seen: map[gitpack.ID]bool{}}
 	for t := p.Tags[a.tip]; t != nil; t = p.Tags[a.tip] { // a tag names what was before it: there is no circle
 		a.tags, a.tip = append(a.tags, t), t.Object
 	}
-	seen := map[gitpack.ID]bool{}
 	for next := []gitpack.ID{a.tip}; len(next) > 0; {
 		id := next[0]
 		next = next[1:]
 		c := p.Commits[id]
 		switch {
-		case seen[id]:
+		case a.seen[id]:
 			continue
 		case c == nil:
 			a.boundary[id] = true
@@ -69,7 +72,7 @@ func follow(p *gitpack.Pack, from gitpack.ID) arrivals {
 			a.commits = append(a.commits, c)
 			next = append(next, c.Parents...)
 		}
-		seen[id] = true
+		a.seen[id] = true
 	}
 	slices.SortStableFunc(a.commits, func(a, b *gitpack.Commit) int { return b.Time.Compare(a.Time) })
 	return a

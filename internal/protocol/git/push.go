@@ -78,6 +78,9 @@ func (x *exchange) readPush() *access.Refusal {
 	}
 	if len(p.updates) == 0 { // git asks whether it may push at all before it sends much (remote-curl.c, probe_rpc)
 		x.op.Verb = "probe"
+		if p.packAt >= 0 {
+			return malformed("something follows a push without commands")
+		}
 		return nil
 	}
 	if why := p.check(); why != nil {

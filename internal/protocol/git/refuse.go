@@ -101,7 +101,7 @@ func lines(why *access.Refusal) []string {
 func reason(why *access.Refusal) string {
 	var rules []string
 	for _, r := range why.Decision.Rules {
-		if r.Effect == why.Decision.Effect && (why.Code == access.CodeDenied || why.Code == access.CodeApprovalPending || why.Code == access.CodeApprovalDenied) {
+		if !isAside(why) && r.Effect == why.Decision.Effect && (why.Code == access.CodeDenied || why.Code == access.CodeApprovalPending || why.Code == access.CodeApprovalDenied) {
 			rules = append(rules, r.ID)
 		}
 	}

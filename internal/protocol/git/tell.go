@@ -33,7 +33,7 @@ func (x *exchange) tell(p *push, u *update) {
 	}
 	if u.exact.Change == "force" && !isTag(u.ref) {
 		switch {
-		case a.boundary[gitpack.ID(u.old)]:
+		case a.reaches(u.old):
 			u.exact.Change = "update" // nothing of what is there is dropped
 		case len(a.boundary) > 0:
 			u.op.Unfetched = append(u.op.Unfetched, access.FieldGitChange)
@@ -111,7 +111,7 @@ func (x *exchange) isForward(ctx context.Context, p *push, u *update, a *arrival
 		return false, err
 	}
 	for id := range a.boundary {
-		if b := follow(pack, id); b.boundary[gitpack.ID(u.old)] {
+		if b := follow(pack, id); b.reaches(u.old) {
 			return true, nil
 		}
 	}
