@@ -360,10 +360,14 @@ func TestI80ACloneIsCut(t *testing.T) {
 	defer cancel()
 	done := make(chan lab.Result, 1)
 	go func() {
-		r, _ := s.c.GitContext(ctx, "fetch", "origin")
+		r, _ := s.g.Clone(t, s.agent, "team/app.git").GitContext(ctx, "fetch", "origin")
 		done <- r
 	}()
-	<-begun
+	select {
+	case <-begun:
+	case r := <-done:
+		t.Fatalf("exit %d\n%s", r.Code, r.Out())
+	}
 	time.Sleep(200 * time.Millisecond)
 	page, err := s.desk.Operations(t.Context(), client.Query{Limit: 1, Verb: "list"})
 	if err != nil || len(page.Items) == 0 {
