@@ -543,7 +543,7 @@ func TestPatchedRepeats(t *testing.T) {
 	for contentType, body := range map[string]string{
 		typeMerge:     `{"metadata":{"annotations":{"note":"is ` + word + `","b":"` + b64(word) + `"}},"data":{"v":"` + b64(word) + `"}}`,
 		typeStrategic: `{"metadata":{"annotations":{"note":"is ` + word + `"}},"stringData":{"v":"` + word + `"}}`,
-		typeJSONPatch:      `[{"op":"add","path":"/metadata/annotations","value":{"note":"is ` + word + `"}},{"op":"add","path":"/data/v","value":"` + b64(word) + `"}]`,
+		typeJSONPatch: `[{"op":"add","path":"/metadata/annotations","value":{"note":"is ` + word + `"}},{"op":"add","path":"/data/v","value":"` + b64(word) + `"}]`,
 		typeApply:     `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"db","annotations":{"note":"is ` + word + `"}},"data":{"v":"` + b64(word) + `"}}`,
 	} {
 		t.Run(contentType, func(t *testing.T) {
