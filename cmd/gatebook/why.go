@@ -232,11 +232,13 @@ func printTimeline(w io.Writer, t client.Timeline) error {
 func momentText(m access.Moment) string {
 	switch {
 	case m.Call != nil:
-		return fmt.Sprintf("%s %s", inert(m.Call.Name), inert(m.Call.Input))
+		return fmt.Sprintf("%s %s  [%s]", inert(m.Call.Name), inert(m.Call.Input), inert(m.Call.ID))
 	case m.Record != nil:
 		rung := "not asked"
 		if m.Cause != nil {
-			rung = m.Cause.Rung.String()
+			if rung = m.Cause.Rung.String(); len(m.Cause.Calls) == 1 {
+				rung += " to " + inert(m.Cause.Calls[0].Call)
+			}
 		}
 		return fmt.Sprintf("%s  [%s, %s: %s] %s", inert(m.Record.Operation.Command), inert(m.Record.Operation.Target.Name), rung, effect(*m.Record), m.Record.Operation.ID)
 	case m.Agent != "":

@@ -21,7 +21,7 @@ const (
 // judge finds the rung. t is the zero trace where none came.
 func (a *Attributor) judge(s *session, op *access.Operation, t trace) access.Cause {
 	open := s.open(op.Time)
-	known := access.Evidence{What: fmt.Sprintf("%d open calls in its session", len(open)), Seen: true}
+	known := access.Evidence{What: fmt.Sprintf("calls that are open in its session: %d", len(open)), Seen: true}
 	if t.id == "" {
 		return rung(open, op, known)
 	}
@@ -44,7 +44,7 @@ func (a *Attributor) judge(s *session, op *access.Operation, t trace) access.Cau
 	if len(named) == 0 {
 		return none("its trace is that of calls which have ended, or of none")
 	}
-	c := rung(named, op, access.Evidence{What: fmt.Sprintf("%d open calls in its session, %d of them with its trace", len(open), len(named)), Seen: true}, says)
+	c := rung(named, op, access.Evidence{What: fmt.Sprintf("calls that are open in its session: %d, with its trace: %d", len(open), len(named)), Seen: true}, says)
 	if c.Rung == access.Matched {
 		c.Rung, c.Method = access.Bound, byTrace
 	}
