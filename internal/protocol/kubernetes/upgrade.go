@@ -60,7 +60,14 @@ type permitted struct {
 	p gate.Permit
 }
 
-func (t permitted) RoundTrip(r *http.Request) (*http.Response, error) { return t.u.RoundTrip(t.p, r) }
+// RoundTrip sends what a stream's library asks for to the target: the host that the library needs in a URL is nobody's.
+func (t permitted) RoundTrip(r *http.Request) (*http.Response, error) {
+	to := *r.URL
+	to.Scheme, to.Host = "", ""
+	out := *r
+	out.URL = &to
+	return t.u.RoundTrip(t.p, &out)
+}
 
 // streamURL is where the stream is asked for: the path as it came, and the options as they were decided on, written
 // anew, so that the API server can read nothing else. They are read again from the request, since the operation's have

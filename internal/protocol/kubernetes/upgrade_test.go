@@ -91,7 +91,7 @@ func runExec(t *testing.T, base, protocol, pod, in string) (string, string, erro
 func TestK9M42Exec(t *testing.T) {
 	w := newWorld(t, execServer(t))
 	w.h.o.Masks.Learn([]byte(execCanary))
-	served := make(chan struct{}) // a server does not wait for connections that were upgraded
+	served := make(chan struct{}, 2) // a server does not wait for connections that were upgraded
 	front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.front.Config.Handler.ServeHTTP(rw, r)
 		served <- struct{}{}
