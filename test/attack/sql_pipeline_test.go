@@ -92,6 +92,19 @@ func TestSQLNamesMeanWhatTheServerTakes(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
+	// The same, where what the server still has is not allowed to run: the failure comes after all of it was sent.
+	d := newSQLScene(t, held("10ms"), "create table t (id int)", "insert into t values (0)")
+	y := d.speak(d.agent)
+	y.parse("a", "delete from t").sync().talk(1)
+	y.run("select 1 / length(pg_sleep(0.5)::text)")
+	y.out.Begin(wire.Close).Byte('S').Text("a").End()
+	y.parse("a", "select 1").sync().bind("", "a").execute("", 0).sync()
+	if got := y.talk(2); !strings.HasSuffix(got, "E:22012 Z:I E:42501 Z:I") {
+		t.Error(got)
+	}
+	if got := d.state("select count(*) from t"); got != "1" {
+		t.Error("deleted under another statement's name")
+	}
 	// PREPARE of a name that there is fails, and EXECUTE then runs the old one.
 	o := newSQLScene(t, sqlPolicy(allowAllSQL+"  - {id: no-deletes, protocol: postgres, effect: deny, verbs: [execute], when: '\"delete\" in sql.kinds && !(\"prepare\" in sql.kinds)', reason: no, advice: no}\n"), "create table t (id int)", "insert into t values (0)")
 	x := o.speak(o.agent)

@@ -2,6 +2,7 @@ package grammar
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -88,7 +89,9 @@ const cacheBytes = 8 << 20
 
 // Grammar reads texts, and remembers what it read. It is safe for concurrent use.
 type Grammar struct {
-	mu       sync.RWMutex
+	mu sync.RWMutex
+	// parsers bounds how many texts are parsed at once: each that is takes an instance of the parser, of many megabytes.
+	parsers  chan struct{}
 	young    map[string]parsed
 	old      map[string]parsed
 	youngLen int
@@ -101,7 +104,7 @@ type parsed struct {
 
 // New makes a Grammar. Its first parse takes seconds (it compiles libpg_query), so that one is begun at once.
 func New() *Grammar {
-	g := &Grammar{young: map[string]parsed{}}
+	g := &Grammar{young: map[string]parsed{}, parsers: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	go func() { _, _ = g.Read("SELECT 1") }() // what is wrong with it is seen by whoever reads next
 	return g
 }
@@ -116,7 +119,9 @@ func (g *Grammar) Read(text string) ([]*Statement, error) {
 	}
 	g.mu.RUnlock()
 	if !ok {
+		g.parsers <- struct{}{}
 		p.statements, p.err = read(text)
+		<-g.parsers
 	}
 	if old {
 		g.keep(text, p)
