@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"gatebook/test/lab"
 )
@@ -55,7 +56,7 @@ func TestH70HostAndServerName(t *testing.T) {
 // H70, H71: a proxy leads to the hosts that its target names, and to no address of the machine, the network or the gateway that is
 // not named as it is; without a token it leads nowhere. Each refusal is one record.
 func TestH71Proxy(t *testing.T) {
-	s := newWebScene(t, webPolicy(allowAllWeb), `    proxy: {hosts: ['127.0.0.1:PORT-SHOP', '127.0.0.1:1', '127.0.0.1:2', '*.test', '*']}
+	s := newWebScene(t, webPolicy(allowAllWeb), `    proxy: {hosts: ['127.0.0.1:PORT-SHOP', '127.0.0.1:PORT-LISTEN', '127.0.0.1:PORT-ADMIN', '*.test', '*']}
 `, ok)
 	shop := strings.TrimPrefix(s.u.URL, "https://")
 	if _, resp := s.connect(shop, ""); resp.StatusCode != 407 || !strings.HasPrefix(resp.Header.Get("Proxy-Authenticate"), "Basic ") {
@@ -132,6 +133,7 @@ func TestH70Tunnel(t *testing.T) {
 // is shown to its own origin alone.
 func TestH70Intercept(t *testing.T) {
 	tell := func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(300 * time.Millisecond) // the connection is read on meanwhile
 		fmt.Fprintf(w, "%s, token %s", r.Host, r.Header.Get("Authorization"))
 	}
 	other := lab.StartUpstream(t, true, tell)

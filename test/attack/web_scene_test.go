@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,7 +167,14 @@ func (c *readAhead) Read(b []byte) (int, error) { return c.r.Read(b) }
 
 // clientOn is a client that uses one TLS connection, which is there.
 func clientOn(t *testing.T, c *tls.Conn, version string) *http.Client {
-	tr := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }, Protocols: new(http.Protocols)}
+	var given atomic.Bool
+	tr := &http.Transport{Protocols: new(http.Protocols), DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if given.Swap(true) { // it is about to be free again
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return c, nil
+	}}
 	tr.Protocols.SetHTTP1(version == "http/1.1")
 	tr.Protocols.SetHTTP2(version == "h2")
 	t.Cleanup(tr.CloseIdleConnections)

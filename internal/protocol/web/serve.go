@@ -17,7 +17,10 @@ import (
 // Serve answers one request for the target's service.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Caller) {
 	if h.base.Host == "" {
-		h.Refuse(w, r, malformed("target %q is reached by using the gateway as an HTTP proxy alone", h.o.Target.Name))
+		x := h.newExchange(r, by, nil)
+		why := malformed("target %q is reached by using the gateway as an HTTP proxy alone", h.o.Target.Name)
+		h.o.Gate.Reject(x.op, why)
+		x.refuse(w, why)
 		return
 	}
 	h.serve(w, r, by, nil)

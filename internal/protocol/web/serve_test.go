@@ -187,6 +187,7 @@ func TestMasksAnswers(t *testing.T) {
 		{name: "header", contentType: "text/plain", body: "ok", header: []string{"X-Leak", secret}, code: 200},
 		{name: "error", contentType: "text/plain", body: "no such " + secret, code: 500, want: "gbm-"},
 		{name: "compressed", contentType: "text/plain", body: packed, header: []string{"Content-Encoding", "gzip"}, code: 406},
+		{name: "compressed by br", contentType: "text/plain", body: compressWith(t, "br", []byte(secret)), header: []string{"Content-Encoding", "br"}, code: 406},
 		{name: "an archive", contentType: "application/octet-stream", body: packed, code: 406, want: "compressed"},
 		{name: "wide", contentType: "text/plain; charset=utf-16", body: "x", code: 406},
 		{name: "no JSON", contentType: "application/json", body: `{"a": ` + secret, code: -200}, // cut off: its beginning was JSON

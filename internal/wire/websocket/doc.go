@@ -6,5 +6,7 @@
 // session; the second rides on any http.RoundTripper. It guarantees that a message of any length is read in pieces, and
 // only when it is wanted, and that no goroutine outlives Abort.
 //
+// For any other service's WebSocket, messages are read whole and passed on whole (Whole, SendWhole), at both ends.
+//
 // It knows nothing of what messages mean, makes no connections, and decides nothing.
 package websocket
