@@ -40,6 +40,7 @@ func runAll(m *testing.M, ready func(c *Cluster, binary string)) (int, error) {
 	}
 	ready(c, binary)
 	code := m.Run()
+	StopPostgres()
 	if err := c.Stop(os.Stderr); err != nil {
 		return 0, fmt.Errorf("stopping the cluster: %w", err)
 	}
