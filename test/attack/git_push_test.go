@@ -55,7 +55,7 @@ func TestH76bOneForbiddenRefRefusesAll(t *testing.T) {
 // Whatever way a client drops commits, deletes a ref or moves a tag: it is decided as that, and a rule that lets branches go
 // forward lets none of it through.
 func TestH76bEachChangeIsWhatItIs(t *testing.T) {
-	s := newGitScene(t, branchesOnly+`  - {id: tags, protocol: git, effect: allow, verbs: [push], when: 'git.ref.startsWith("refs/tags/") && git.change == "create"', reason: new tags}
+	s := newGitScene(t, branchesOnly+`  - {id: tags, protocol: git, effect: allow, verbs: [push], when: 'git.ref.startsWith("refs/tags/") && git.change in ["create", "update"]', reason: new tags}
 `)
 	s.c.Commit("b.txt", "1", "second")
 	s.c.Must("tag", "light")
@@ -260,6 +260,7 @@ func TestH75ProbeAndBomb(t *testing.T) {
 func TestI105AnotherPushAsksAgain(t *testing.T) {
 	s := newGitSceneWith(t, lab.Options{Config: "approvals: {hold: 1s}\n"}, "")
 	s.host.Repository(t, "team/other.git")
+	s.host.Git(t, "team/other.git", "fetch", "-q", s.c.Dir, "main:main")
 	s.host.Git(t, "team/app.git", "config", "receive.advertisePushOptions", "true")
 	s.c.Commit("b.txt", "1", "second")
 	r := s.c.Git("push", "origin", "main")

@@ -83,7 +83,10 @@ func TestH71GitDetours(t *testing.T) {
 		t.Errorf("%d requests reached the host", n-before)
 	}
 	s.host.Before = func(w http.ResponseWriter, r *http.Request) bool {
-		http.Redirect(w, r, "https://elsewhere.test"+r.URL.Path, http.StatusMovedPermanently)
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+		w.Header().Set("Location", "https://elsewhere.test"+r.URL.Path)
+		w.WriteHeader(http.StatusMovedPermanently)
+		_, _ = io.WriteString(w, packet("# service=git-upload-pack\n")+"0000")
 		return true
 	}
 	a := s.do(http.MethodGet, "/team/app.git/info/refs?service=git-upload-pack", nil)
