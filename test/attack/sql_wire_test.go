@@ -31,9 +31,8 @@ func TestS59Lengths(t *testing.T) {
 		if n >= 4 && n < 60<<20 { // possible
 			continue
 		}
-		x := s.speak(s.agent)
 		for _, kind := range "QPBEdXSH" {
-			x = s.speak(s.agent)
+			x := s.speak(s.agent)
 			x.out.Bytes = be.BigEndian.AppendUint32([]byte{byte(kind)}, n)
 			x.flush()
 			if b := closed(t, fmt.Sprintf("%c of %d bytes", kind, n), x.conn); len(b) == 0 || b[0] != 'E' {

@@ -49,12 +49,6 @@ func (c *classifier) node(n *pg.Node) {
 	}
 }
 
-func (c *classifier) nodes(list []*pg.Node) {
-	for _, n := range list {
-		c.node(n)
-	}
-}
-
 // fields walks everything below a message.
 func (c *classifier) fields(m protoreflect.Message) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
