@@ -197,7 +197,9 @@ func TestUpstreamErrors(t *testing.T) {
 	}{
 		"the gateway's key is no good": {reply(401, "application/json", `{"error":{"message":"invalid x-api-key the-real-key"}}`), 502, "does not take the gateway's credential"},
 		"it is repeated":               {reply(403, "application/json", `{"error":{"message":"key the-real-key may not"}}`), 403, "key gbm-"},
-		"a redirect":                   {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://elsewhere.example/", http.StatusTemporaryRedirect) }, 502, "redirect"},
+		"a redirect": {func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "https://elsewhere.example/", http.StatusTemporaryRedirect)
+		}, 502, "redirect"},
 		"encoded": {func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Content-Encoding", "gzip")
 			reply(200, "application/json", "{}")(rw, r)
