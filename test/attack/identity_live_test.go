@@ -140,7 +140,7 @@ func TestI80RevocationCutsStreams(t *testing.T) {
 			run(t, g, config, "tick", "-n", ns, "exec", "box", "--", "sh", "-c", "while true; do echo tick; sleep 0.2; done"),
 			run(t, g, config, "box", "-n", ns, "get", "pods", "-w"),
 			run(t, g, config, "started", "-n", ns, "logs", "-f", "box"),
-			run(t, g, config, "Forwarding", "-n", ns, "port-forward", "--address=127.0.0.1", "pod/box", fmt.Sprintf("%d:7070", 20000+(i*7919+int(time.Now().UnixNano()/1000))%20000)),
+			run(t, g, config, "Forwarding", "-n", ns, "port-forward", "--address=127.0.0.1", "pod/box", ":7070"),
 		}
 		page, err := auditor.Operations(t.Context(), client.Query{Principal: "system:serviceaccount:" + ns + ":" + account})
 		if err != nil || len(page.Items) == 0 {
