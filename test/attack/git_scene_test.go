@@ -39,7 +39,8 @@ func newGitSceneWith(t *testing.T, o lab.Options, rules string) *gitScene {
 	if rules != "" {
 		o.Policy = map[string]string{"git.yaml": "rules:\n" + rules}
 	}
-	s.g = lab.StartAlone(t, binary, s.host.Target("code", ""), o)
+	o.Targets = s.host.Target("code", "") + o.Targets
+	s.g = lab.StartBareGateway(t, binary, o)
 	s.agent = s.g.Person("claude", "agents")
 	s.desk = s.g.API(s.g.Person("grace", "auditors", "approvers", "admins"))
 	s.c = s.g.Clone(t, s.agent, "team/app.git")

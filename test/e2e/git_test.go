@@ -35,7 +35,8 @@ func newGitWorld(t *testing.T, o lab.Options) *gitWorld {
 	t.Helper()
 	w := &gitWorld{t: t, host: lab.StartGitHost(t)}
 	w.host.Repository(t, "team/app.git", "uploadpack.allowFilter=true", "uploadpack.allowAnySHA1InWant=true")
-	w.g = lab.StartAlone(t, binary, w.host.Target("code", ""), o)
+	o.Targets = w.host.Target("code", "") + o.Targets
+	w.g = lab.StartBareGateway(t, binary, o)
 	w.agent = w.g.Person("claude", "agents")
 	w.book = w.g.API(w.g.Person("grace", "auditors", "approvers"))
 	return w
