@@ -19,7 +19,7 @@ func (x *exchange) readUpload() *access.Refusal {
 	if x.header.Get("Content-Type") != "application/x-git-upload-pack-request" {
 		return malformed("Content-Type %q is not that of a fetch", x.header.Get("Content-Type"))
 	}
-	in := pktline.NewReader(x.body.reader())
+	in := pktline.NewReader(x.body.Reader())
 	u := &uploadRequest{exact: x.exact}
 	var why *access.Refusal
 	if x.version == 2 {

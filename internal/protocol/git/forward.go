@@ -21,7 +21,7 @@ const maxErrorBytes = 64 << 10
 // forward sends a permitted request and relays the answer. It ends the permit, whatever happens.
 func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 	began := x.h.o.Now()
-	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.size, Truncated: "the gateway failed"}
+	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.Size(), Truncated: "the gateway failed"}
 	defer func() {
 		out.Duration = x.h.o.Now().Sub(began)
 		x.end(p, out)
@@ -106,9 +106,9 @@ func (x *exchange) request(p gate.Permit) *http.Request {
 	header := x.header.Clone()
 	header.Set("Accept-Encoding", "identity")
 	req := (&http.Request{Method: x.r.Method, URL: u, Header: header, Body: http.NoBody}).WithContext(p.Context())
-	if x.body.size > 0 {
-		req.ContentLength = x.body.size
-		req.Body = io.NopCloser(x.body.reader())
+	if x.body.Size() > 0 {
+		req.ContentLength = x.body.Size()
+		req.Body = io.NopCloser(x.body.Reader())
 	}
 	return req
 }

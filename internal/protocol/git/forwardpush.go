@@ -16,7 +16,7 @@ import (
 func (x *exchange) forwardPush(w http.ResponseWriter, t *teller) {
 	p, began := x.push, x.h.o.Now()
 	carrier := p.updates[0].permit
-	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.size, Truncated: "the gateway failed"}
+	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.Size(), Truncated: "the gateway failed"}
 	defer func() {
 		for i, u := range p.updates {
 			own := out

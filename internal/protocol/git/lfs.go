@@ -24,7 +24,7 @@ type batch struct {
 }
 
 func (x *exchange) readBatch() *access.Refusal {
-	raw, err := io.ReadAll(x.body.reader())
+	raw, err := io.ReadAll(x.body.Reader())
 	if err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}

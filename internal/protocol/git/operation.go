@@ -15,6 +15,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/mask"
 	"gatebook/internal/protocol"
+	"gatebook/internal/spool"
 )
 
 // exchange is one request on its way. It belongs to one goroutine.
@@ -26,7 +27,7 @@ type exchange struct {
 	version int
 	// header is the client's as it is forwarded.
 	header http.Header
-	body   *body
+	body   *spool.Body
 	scope  *mask.Scope
 	// op is the whole request as one operation; a push has one for each ref instead, as soon as these are known.
 	op *access.Operation
@@ -37,7 +38,7 @@ type exchange struct {
 }
 
 func (h *Handler) newExchange(r *http.Request, by protocol.Caller) *exchange {
-	x := &exchange{h: h, r: r, by: by, body: &body{}, scope: h.o.Masks.Scope(by.Session), exact: &access.Git{}}
+	x := &exchange{h: h, r: r, by: by, body: &spool.Body{}, scope: h.o.Masks.Scope(by.Session), exact: &access.Git{}}
 	x.op = x.operation()
 	x.op.Verb, x.op.Git = strings.ToLower(r.Method), x.exact
 	x.op.Command = x.hidden("curl -X " + r.Method + " " + r.URL.RequestURI())
@@ -69,7 +70,7 @@ func (x *exchange) read(w http.ResponseWriter) (why *access.Refusal) {
 	if x.kind == receive || x.kind == lfsObject {
 		limit, name = x.h.o.Limits.PushBytes, "limits.gitPushBytes"
 	}
-	if x.body, why = x.h.spool(w, x.r, limit, name); why != nil {
+	if x.body, why = x.h.readBody(w, x.r, limit, name); why != nil {
 		return why
 	}
 	if why := x.decode(); why != nil {
@@ -79,7 +80,7 @@ func (x *exchange) read(w http.ResponseWriter) (why *access.Refusal) {
 		return nil
 	}
 	x.say(x.op, x.exact)
-	if x.op.Digest, why = x.digest(x.r.Method, x.r.URL.EscapedPath(), x.r.URL.RawQuery, x.body.reader()); why != nil {
+	if x.op.Digest, why = x.digest(x.r.Method, x.r.URL.EscapedPath(), x.r.URL.RawQuery, x.body.Reader()); why != nil {
 		return why
 	}
 	return nil
@@ -87,7 +88,7 @@ func (x *exchange) read(w http.ResponseWriter) (why *access.Refusal) {
 
 // decode reads what the request asks for.
 func (x *exchange) decode() *access.Refusal {
-	if (x.kind == advertise || x.kind == dumb || x.r.Method == http.MethodGet) && x.body.size > 0 {
+	if (x.kind == advertise || x.kind == dumb || x.r.Method == http.MethodGet) && x.body.Size() > 0 {
 		return malformed("the request has a body where git sends none")
 	}
 	command := ""

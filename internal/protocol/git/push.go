@@ -72,7 +72,7 @@ func (x *exchange) readPush() *access.Refusal {
 		return malformed("Content-Type %q is not that of a push", t)
 	}
 	p := &push{packAt: -1, hashBytes: 20}
-	why := p.read(pktline.NewReader(x.body.reader()), x.body.size, x.h.o.Limits.Refs)
+	why := p.read(pktline.NewReader(x.body.Reader()), x.body.Size(), x.h.o.Limits.Refs)
 	if why != nil {
 		return why
 	}
@@ -214,7 +214,7 @@ func (x *exchange) readHistory(p *push) *access.Refusal {
 	if p.packAt >= 0 {
 		var err error
 		l := x.h.o.Limits
-		p.pack, err = gitpack.Read(x.body.from(p.packAt), p.hashBytes, gitpack.Limits{Objects: maxObjects, Inflated: 16 * l.PushBytes, Kept: l.HistoryBytes})
+		p.pack, err = gitpack.Read(x.body.From(p.packAt), p.hashBytes, gitpack.Limits{Objects: maxObjects, Inflated: 16 * l.PushBytes, Kept: l.HistoryBytes})
 		switch {
 		case errors.Is(err, gitpack.ErrTooLarge):
 			return access.Refuse(access.CodeTooLarge, err, "the push's pack has more than %d objects, or more than 16 times limits.gitPushBytes in them", maxObjects)

@@ -16,7 +16,7 @@ import (
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Caller) {
 	x := h.newExchange(r, by)
 	why := x.read(w)
-	defer func() { x.body.close() }()
+	defer func() { x.body.Close() }()
 	if why != nil {
 		h.o.Gate.Reject(x.op, why)
 		h.Refuse(w, r, why)
@@ -48,10 +48,10 @@ func (x *exchange) card(context.Context) (access.Card, error) {
 // payload is the body as it is recorded: without the values that are known to be secret. A pack in it is compressed, and
 // recorded as it is.
 func (x *exchange) payload() io.Reader {
-	if x.body.size == 0 {
+	if x.body.Size() == 0 {
 		return nil
 	}
-	return &masked{src: x.body.reader(), x: x}
+	return &masked{src: x.body.Reader(), x: x}
 }
 
 // masked reads src through a masker, without a goroutine of its own.

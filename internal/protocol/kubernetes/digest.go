@@ -13,13 +13,14 @@ import (
 	"sync"
 
 	"gatebook/internal/access"
+	"gatebook/internal/spool"
 )
 
 // digest binds an approval to a request: method, path and query as they were received, every header that is
 // forwarded, and the body's bytes, each with its length. An exec, attach or port-forward has the same digest over
 // WebSocket as over SPDY: there the method and the headers of the upgrade are left out, and none of them is forwarded
 // from the client. header is what is forwarded.
-func (h *Handler) digest(r *http.Request, k *reading, header http.Header, b *body) (access.Digest, error) {
+func (h *Handler) digest(r *http.Request, k *reading, header http.Header, b *spool.Body) (access.Digest, error) {
 	d := h.digesters.get(h.o.DigestKey)
 	defer h.digesters.pool.Put(d)
 	method := r.Method
@@ -36,9 +37,9 @@ func (h *Handler) digest(r *http.Request, k *reading, header http.Header, b *bod
 		}
 	}
 	buf = appendField(buf, "") // no header has an empty name
-	d.buf = binary.BigEndian.AppendUint64(buf, uint64(b.size))
+	d.buf = binary.BigEndian.AppendUint64(buf, uint64(b.Size()))
 	d.Write(d.buf)
-	if _, err := io.Copy(d, b.reader()); err != nil {
+	if _, err := io.Copy(d, b.Reader()); err != nil {
 		return access.Digest{}, fmt.Errorf("reading the spooled body: %w", err)
 	}
 	return access.Digest(d.Sum(nil)), nil

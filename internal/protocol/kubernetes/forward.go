@@ -22,7 +22,7 @@ import (
 // forward sends a permitted request and relays the answer. It ends the permit, whatever happens.
 func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 	began := x.h.o.Now()
-	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.size, Truncated: "the gateway failed"}
+	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.Size(), Truncated: "the gateway failed"}
 	defer func() {
 		out.Duration = x.h.o.Now().Sub(began)
 		if err := p.End(out); err != nil {
@@ -168,7 +168,7 @@ func (x *exchange) upstreamRequest(p gate.Permit, n negotiated, limited bool) (*
 	if header.Get("User-Agent") == "" {
 		header.Set("User-Agent", "") // none, rather than Go's
 	}
-	open, size := func() io.Reader { return x.body.reader() }, x.body.size
+	open, size := func() io.Reader { return x.body.Reader() }, x.body.Size()
 	if x.placeholders {
 		restored, why := x.restored(p)
 		if why != nil {

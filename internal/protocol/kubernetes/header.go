@@ -8,14 +8,13 @@ import (
 	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/wire/httpheader"
 )
 
 // Headers that a request must not carry on. Each is either about one connection (RFC 9110, section 7.6.1), or names an
 // identity or another method, or is the gateway's own to set, or differs from call to call of the same command. What
 // is forwarded is in the operation's digest; what is in none of these lists is forwarded.
 var (
-	connectionHeaders = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect"}
 	claimHeaders = []string{"Authorization", "Cookie", "Forwarded", "Via", "X-Real-Ip", "X-Http-Method-Override",
 		"X-Http-Method", "X-Method-Override", "Remote-User"}
 	ownHeaders   = []string{"Accept-Encoding", "Content-Length", "Content-Encoding", "Host", "Audit-Id"}
@@ -25,12 +24,12 @@ var (
 	// bearer token that the API server takes from a WebSocket's protocols.
 	claimPrefixes = []string{"X-Remote-", "X-Forwarded-", "X-B3-", "X-Auth-", "X-Authenticated-", "X-Client-", "X-Ssl-", "Ssl-Client-",
 		"X-Webauth-", "X-Original-", "X-Rewrite-", "X-Consumer-", "X-Amzn-Oidc-", "X-Goog-Authenticated-", "X-Ms-Client-Principal",
-		"Cf-Access-", "Tailscale-", "Sec-Websocket-"}
+		"Cf-Access-", "Tailscale-", "Sec-Websocket-", "Impersonate-"}
 	// partHeaders ask for a part of an answer, whose bounds could cut a secret so that it is not recognised.
 	partHeaders = []string{"Range", "If-Range"}
 	// replayHeaders make Go's transport send a change again when its connection breaks (http.Request.isReplayable).
 	replayHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
-	unforwarded   = setOf(connectionHeaders, claimHeaders, ownHeaders, noiseHeaders, partHeaders, replayHeaders)
+	unforwarded   = httpheader.SetOf(httpheader.Connection, claimHeaders, ownHeaders, noiseHeaders, partHeaders, replayHeaders)
 	// plainHeaders are those of an answer that hold no value of an object: they are neither masked nor recorded, unless
 	// what is behind a proxy path sends them.
 	plainHeaders = []string{"Content-Type", "Date", "Audit-Id", "Cache-Control", "Vary", "Etag", "Last-Modified", "Retry-After",
@@ -65,28 +64,14 @@ func checkHeaders(h http.Header) *access.Refusal {
 // upstreamHeader gives the client's headers as they are forwarded: the same for every request with the same digest.
 // Accept is still the client's.
 func upstreamHeader(h http.Header) http.Header {
-	nominated := nominatedHeaders(h)
-	out := make(http.Header, len(h))
-	for name, values := range h {
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		// Behind a proxy path may be a server that takes an underscore for a dash, as CGI does.
-		read := name
-		if strings.Contains(name, "_") {
-			read = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		}
-		if unforwarded[read] || slices.Contains(nominated, name) || hasAnyPrefix(read, claimPrefixes) || strings.HasPrefix(read, "Impersonate-") {
-			continue
-		}
-		out[name] = append(out[name], values...)
-	}
-	return out
+	return httpheader.Forwarded(h, unforwarded, claimPrefixes)
 }
 
 // streamHeader is upstreamHeader for an upgrade, without what differs between the protocols of the same stream.
 func streamHeader(h http.Header) http.Header {
 	out := upstreamHeader(h)
 	for name := range out {
-		if slices.Contains(streamHeaders, name) || hasAnyPrefix(name, streamPrefixes) {
+		if slices.Contains(streamHeaders, name) || httpheader.HasAnyPrefix(name, streamPrefixes) {
 			delete(out, name)
 		}
 	}
@@ -110,44 +95,14 @@ func unsaid(forwarded http.Header) string {
 	return out.String()
 }
 
-// nominatedHeaders are those that a Connection header declares to be about one connection.
-func nominatedHeaders(h http.Header) []string {
-	var out []string
-	for _, v := range h.Values("Connection") {
-		for name := range strings.SplitSeq(v, ",") {
-			out = append(out, textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
-		}
-	}
-	return out
-}
-
-func hasAnyPrefix(s string, prefixes []string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
-}
-
 // answerHeader gives the upstream's headers as they are relayed, without those about its connection, those that would
 // lead the client around the gateway, and the length, which masking changes.
 func answerHeader(h http.Header, isProxy bool) http.Header {
-	nominated := nominatedHeaders(h)
-	out := make(http.Header, len(h))
-	for name, values := range h {
-		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		if unrelayed[canonical] || canonical == "Set-Cookie" && !isProxy || slices.Contains(nominated, canonical) {
-			continue
-		}
-		out[name] = slices.Clone(values)
+	out := httpheader.Relayed(h, unrelayed)
+	if !isProxy {
+		out.Del("Set-Cookie")
 	}
 	return out
 }
 
-var unrelayed = setOf(connectionHeaders, []string{"Content-Length", "Alt-Svc", "Content-Encoding", "Www-Authenticate", "Location", "Link", "Refresh"})
-
-func setOf(lists ...[]string) map[string]bool {
-	out := map[string]bool{}
-	for _, l := range lists {
-		for _, s := range l {
-			out[s] = true
-		}
-	}
-	return out
-}
+var unrelayed = httpheader.SetOf(httpheader.Connection, []string{"Content-Length", "Alt-Svc", "Content-Encoding", "Www-Authenticate", "Location", "Link", "Refresh"})

@@ -12,6 +12,8 @@ import (
 	"gatebook/internal/mask"
 	"gatebook/internal/protocol"
 	"gatebook/internal/protocol/kubernetes/stream"
+	"gatebook/internal/spool"
+	"gatebook/internal/wire/httpheader"
 )
 
 // exchange is one request on its way. It belongs to one goroutine.
@@ -23,7 +25,7 @@ type exchange struct {
 
 	// header is the client's as it is forwarded, and as it counts for decoding and the digest.
 	header http.Header
-	body   *body
+	body   *spool.Body
 	// upgrade is what the client asks its connection to become.
 	upgrade stream.Kind
 	// logProtocol is the subprotocol in which a log goes over WebSocket; it may be empty.
@@ -44,7 +46,7 @@ type exchange struct {
 func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *access.Refusal) {
 	k, why := readRequest(r)
 	now := h.o.Now()
-	x := &exchange{h: h, r: r, k: k, body: &body{}, scope: h.o.Masks.Scope(by.Session), op: &access.Operation{
+	x := &exchange{h: h, r: r, k: k, body: &spool.Body{}, scope: h.o.Masks.Scope(by.Session), op: &access.Operation{
 		ID: access.OperationID(access.NewID(now)), Session: by.Session, Time: now, Principal: by.Principal, Target: h.o.Target,
 		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Invocation: r.Header.Get("Kubectl-Session"), Trace: by.Trace},
 		Verb:   k.Verb, Kubernetes: &k.Kubernetes,
@@ -115,7 +117,7 @@ func (x *exchange) readUpgrade() *access.Refusal {
 
 // asksUpgrade reports whether the client asks for any upgrade at all.
 func asksUpgrade(h http.Header) bool {
-	return len(h.Values("Upgrade")) > 0 || slices.Contains(nominatedHeaders(h), "Upgrade")
+	return httpheader.AsksUpgrade(h)
 }
 
 func (x *exchange) readBody() *access.Refusal {
@@ -123,7 +125,7 @@ func (x *exchange) readBody() *access.Refusal {
 	if x.body, why = x.h.readBody(x.r); why != nil {
 		return why
 	}
-	if x.body.size > 0 && (x.k.isStream || !x.k.isProxy && (x.r.Method == http.MethodGet || x.r.Method == http.MethodHead)) {
+	if x.body.Size() > 0 && (x.k.isStream || !x.k.isProxy && (x.r.Method == http.MethodGet || x.r.Method == http.MethodHead)) {
 		return malformed("the request has a body where the API server reads none")
 	}
 	return nil
@@ -138,10 +140,10 @@ func (x *exchange) decode() *access.Refusal {
 			x.uninspectable(access.FieldKubernetesObject, "content type "+strconv.Quote(contentType)+" is no patch")
 		}
 	}
-	if x.body.size == 0 {
+	if x.body.Size() == 0 {
 		return nil
 	}
-	raw, err := x.body.bytes()
+	raw, err := x.body.Bytes()
 	if err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}

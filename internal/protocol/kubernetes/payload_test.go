@@ -10,13 +10,14 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/guard"
+	"gatebook/internal/spool"
 )
 
 // A panic while a body is masked for its record is an error of the record, without which nothing is done; the log says so.
 func TestAPanicIsNoRecord(t *testing.T) {
 	var log bytes.Buffer
 	x := &exchange{h: &Handler{o: Options{Log: slog.New(slog.NewTextHandler(&log, nil))}}, op: &access.Operation{ID: "op-1"},
-		body: &body{memory: []byte("secret"), size: 6}} // without a scope
+		body: spool.Of([]byte("secret"))} // without a scope
 	p := x.payload()
 	b, err := io.ReadAll(p.reader())
 	p.close()

@@ -16,7 +16,7 @@ import (
 // Serve answers one request.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Caller) {
 	x, why := h.newExchange(r, by)
-	defer func() { x.body.close() }()
+	defer func() { x.body.Close() }()
 	if why != nil {
 		h.o.Gate.Reject(x.op, why)
 		h.Refuse(w, r, why)
@@ -67,7 +67,7 @@ func (x *exchange) payload() *payload { return &payload{x: x} }
 
 // reader is nil where there is no body.
 func (p *payload) reader() io.Reader {
-	if p.x.body.size == 0 {
+	if p.x.body.Size() == 0 {
 		return nil
 	}
 	return p
@@ -97,7 +97,7 @@ func (p *payload) write(w io.Writer) error {
 		return err
 	}
 	t := p.x.scope.Quiet().Text(w)
-	if _, err := io.Copy(t, p.x.body.reader()); err != nil {
+	if _, err := io.Copy(t, p.x.body.Reader()); err != nil {
 		return err
 	}
 	return t.Close()

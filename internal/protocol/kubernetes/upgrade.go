@@ -10,6 +10,7 @@ import (
 	"gatebook/internal/gate"
 	"gatebook/internal/protocol/kubernetes/stream"
 	"gatebook/internal/recording"
+	"gatebook/internal/spool"
 	"gatebook/internal/wire/remotecommand"
 )
 
@@ -131,7 +132,7 @@ func (h *Handler) refuseStream(w http.ResponseWriter, r *http.Request, p gate.Pe
 func (h *Handler) relayDeclined(w http.ResponseWriter, r *http.Request, p gate.Permit, resp *http.Response) access.Outcome {
 	defer resp.Body.Close()
 	op := p.Operation()
-	x := &exchange{h: h, r: r, op: op, body: &body{}, scope: h.o.Masks.Scope(op.Session),
+	x := &exchange{h: h, r: r, op: op, body: &spool.Body{}, scope: h.o.Masks.Scope(op.Session),
 		k: &reading{Kubernetes: *op.Kubernetes, isResource: true, isStream: true}}
 	out := access.Outcome{ExitCode: -1, Code: resp.StatusCode}
 	s := &sink{w: w, p: p}

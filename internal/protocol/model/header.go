@@ -4,21 +4,20 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/wire/httpheader"
 )
 
 // Everything that a client sends is forwarded, but for these: what is about one connection (RFC 9110, section 7.6.1),
 // what names an identity, and what the gateway sets itself. Encoded answers could not be read.
 var (
-	connectionHeaders = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect"}
 	claimHeaders  = []string{"Cookie", "Forwarded", "Via", "X-Real-Ip", "Remote-User", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
 	claimPrefixes = []string{"X-Forwarded-", "X-Remote-", "Impersonate-"}
 	ownHeaders    = []string{"Accept-Encoding", "Content-Length", "Host", "Gatebook-Reason"}
+	unforwarded   = httpheader.SetOf(httpheader.Connection, claimHeaders, ownHeaders, credentials)
 	// attemptHeaders differ when a client sends the same request again: they are forwarded, and not in the digest.
 	attemptHeaders = []string{"Traceparent", "Tracestate", "X-Stainless-Retry-Count", "X-Client-Request-Id"}
 	// usualHeaders change nothing of what a request does; others are in the operation's command.
@@ -28,15 +27,7 @@ var (
 
 // forwardedHeader gives the client's headers as the provider gets them.
 func forwardedHeader(h http.Header) http.Header {
-	drop := slices.Concat(connectionHeaders, claimHeaders, ownHeaders, credentials, nominated(h))
-	out := make(http.Header, len(h))
-	for name, values := range h {
-		read := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if !slices.Contains(drop, read) && !slices.Contains(drop, name) && !hasAnyPrefix(read, claimPrefixes) {
-			out[name] = slices.Clone(values)
-		}
-	}
-	return out
+	return httpheader.Forwarded(h, unforwarded, claimPrefixes)
 }
 
 // checkHeader refuses what would make the request mean something else than what is read of it.
@@ -51,7 +42,7 @@ func checkHeader(h http.Header) *access.Refusal {
 		why.Advice = "Send the body as it is."
 		return why
 	}
-	if len(h.Values("Upgrade")) > 0 || slices.Contains(nominated(h), "Upgrade") {
+	if httpheader.AsksUpgrade(h) {
 		why := malformed("an upgrade to %q is not passed on", h.Get("Upgrade"))
 		why.Advice = "Use the API over HTTP, with server-sent events."
 		return why
@@ -59,26 +50,11 @@ func checkHeader(h http.Header) *access.Refusal {
 	return nil
 }
 
-// nominated are the headers that a Connection header declares to be about one connection.
-func nominated(h http.Header) []string {
-	var out []string
-	for _, v := range h.Values("Connection") {
-		for name := range strings.SplitSeq(v, ",") {
-			out = append(out, textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
-		}
-	}
-	return out
-}
-
-func hasAnyPrefix(s string, prefixes []string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
-}
-
 // unusual writes the headers by which this request is not like others, so that who approves it sees them.
 func unusual(forwarded http.Header) string {
 	var out strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(forwarded)) {
-		if slices.Contains(usualHeaders, name) || slices.Contains(attemptHeaders, name) || hasAnyPrefix(name, usualPrefixes) {
+		if slices.Contains(usualHeaders, name) || slices.Contains(attemptHeaders, name) || httpheader.HasAnyPrefix(name, usualPrefixes) {
 			continue
 		}
 		for _, v := range forwarded[name] {
@@ -91,12 +67,7 @@ func unusual(forwarded http.Header) string {
 // answerHeader gives the provider's headers as they are relayed: all but those about its connection, and those that would
 // lead the client around the gateway or give it a credential.
 func answerHeader(h http.Header) http.Header {
-	drop := slices.Concat(connectionHeaders, nominated(h), []string{"Alt-Svc", "Set-Cookie", "Strict-Transport-Security", "Www-Authenticate", "Location", "Link", "Refresh"})
-	out := make(http.Header, len(h))
-	for name, values := range h {
-		if !slices.Contains(drop, textproto.CanonicalMIMEHeaderKey(name)) {
-			out[name] = slices.Clone(values)
-		}
-	}
-	return out
+	return httpheader.Relayed(h, unrelayed)
 }
+
+var unrelayed = httpheader.SetOf(httpheader.Connection, []string{"Alt-Svc", "Set-Cookie", "Strict-Transport-Security", "Www-Authenticate", "Location", "Link", "Refresh"})

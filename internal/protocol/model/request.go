@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gatebook/internal/access"
+	"gatebook/internal/wire/httpheader"
 )
 
 // question is what a request says. Its JSON is read strictly: a key that is there twice, or bytes that are not UTF-8, are
@@ -196,7 +197,7 @@ func (q *question) readMessages(body []byte) error {
 
 // clientTool reports whether a tool that Anthropic defines is run by the client. Any other is taken for the provider's.
 func clientTool(kind string) bool {
-	return hasAnyPrefix(kind, []string{"bash_", "text_editor_", "computer_", "memory_"})
+	return httpheader.HasAnyPrefix(kind, []string{"bash_", "text_editor_", "computer_", "memory_"})
 }
 
 // readMetadata reads user_id, in which Claude Code puts a JSON object with its session.

@@ -1,57 +1,46 @@
 package web
 
 import (
-	"bytes"
 	"compress/gzip"
 	"compress/zlib"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
 	"gatebook/internal/access"
+	"gatebook/internal/spool"
 )
-
-// body is a request's body, whole and no longer compressed: in memory as far as Limits.RequestMemoryBytes, else in a file
-// without a name. It can be read any number of times.
-type body struct {
-	memory []byte
-	file   *os.File
-	size   int64
-}
 
 // maxWindow is how much memory a compressed body may ask for to be decompressed: what RFC 8878 and RFC 9659 ask of decoders.
 const maxWindow = 8 << 20
 
 // readBody reads a request's body to its end, and undoes its Content-Encoding.
-func (h *Handler) readBody(r *http.Request) (*body, *access.Refusal) {
+func (h *Handler) readBody(r *http.Request) (*spool.Body, *access.Refusal) {
 	if r.Body == nil || r.Body == http.NoBody {
-		return &body{}, nil
+		return &spool.Body{}, nil
 	}
 	limit := h.o.Limits.RequestBodyBytes
 	if r.ContentLength > limit {
-		return &body{}, tooLarge(limit)
+		return &spool.Body{}, spool.TooLong(bodyLimit, limit)
 	}
 	src, done, why := decompress(&counted{r.Body, limit}, r.Header.Values("Content-Encoding"))
 	if why != nil {
-		return &body{}, why
+		return &spool.Body{}, why
 	}
 	defer done()
-	b, err := h.keep(&counted{src, limit})
+	b, err := spool.Read(src, spool.Options{Memory: h.o.Limits.RequestMemoryBytes, Most: limit, Dir: h.o.SpoolDir})
 	if err != nil {
-		b.close()
-		return &body{}, bodyRefusal(err, limit)
+		return b, spool.Refusal(err, bodyLimit, limit)
 	}
 	return b, nil
 }
 
-// errLimit says that there is more than may be.
-var errLimit = errors.New("beyond the limit")
+// bodyLimit is how the bound of a request's body is named.
+const bodyLimit = "limits.requestBodyBytes (decompressed)"
 
 // counted fails once more than left comes.
 type counted struct {
@@ -62,7 +51,7 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p[:min(int64(len(p)), c.left+1)])
 	if c.left -= int64(n); c.left < 0 {
-		return 0, errLimit
+		return 0, spool.ErrTooLong
 	}
 	return n, err
 }
@@ -117,81 +106,4 @@ func noEOF(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
-}
-
-func (h *Handler) keep(src io.Reader) (*body, error) {
-	head, err := io.ReadAll(io.LimitReader(src, h.o.Limits.RequestMemoryBytes))
-	b := &body{memory: head, size: int64(len(head))}
-	if err == nil && b.size >= h.o.Limits.RequestMemoryBytes {
-		err = b.spool(h.o.SpoolDir, src)
-	}
-	return b, err
-}
-
-// spool moves what was read, and the rest of src, to a file that no other process can open.
-func (b *body) spool(dir string, src io.Reader) error {
-	f, err := os.CreateTemp(dir, "gatebook-body-")
-	if err != nil {
-		return &spoolError{err}
-	}
-	b.file = f
-	if err := os.Remove(f.Name()); err != nil {
-		return &spoolError{err}
-	}
-	if _, err := f.Write(b.memory); err != nil {
-		return &spoolError{err}
-	}
-	n, err := io.Copy(f, src)
-	b.memory, b.size = nil, b.size+n
-	return err
-}
-
-// spoolError is a failure of the gateway's own disk.
-type spoolError struct{ error }
-
-func (e *spoolError) Unwrap() error { return e.error }
-
-func (b *body) reader() io.Reader {
-	if b.file != nil {
-		return io.NewSectionReader(b.file, 0, b.size)
-	}
-	return bytes.NewReader(b.memory)
-}
-
-func (b *body) bytes() ([]byte, error) {
-	if b.file == nil {
-		return b.memory, nil
-	}
-	out := make([]byte, b.size)
-	if _, err := io.ReadFull(b.reader(), out); err != nil {
-		return nil, fmt.Errorf("reading the spooled body: %w", err)
-	}
-	return out, nil
-}
-
-func (b *body) close() {
-	if b.file != nil {
-		b.file.Close() // nothing is lost: the file has no name
-		b.file = nil
-	}
-}
-
-func tooLarge(limit int64) *access.Refusal {
-	return access.Refuse(access.CodeTooLarge, nil, "the request's body, decompressed, is longer than limits.requestBodyBytes, %d bytes", limit)
-}
-
-func bodyRefusal(err error, limit int64) *access.Refusal {
-	var spool *spoolError
-	var why *access.Refusal
-	switch {
-	case errors.As(err, &why):
-		return why
-	case errors.Is(err, errLimit):
-		return tooLarge(limit)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return access.Refuse(access.CodeTooSlow, err, "the request's body did not arrive within limits.bodyTimeout")
-	case errors.As(err, &spool):
-		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
-	}
-	return access.Refuse(access.CodeMalformed, err, "the request's body ended early, or is not framed or compressed correctly")
 }

@@ -35,9 +35,9 @@ func (x *exchange) digest() (access.Digest, error) {
 	}
 	buf = appendField(buf, "")
 	buf = appendHeader(buf, x.trailer)
-	buf = binary.BigEndian.AppendUint64(buf, uint64(x.body.size))
+	buf = binary.BigEndian.AppendUint64(buf, uint64(x.body.Size()))
 	d.Write(buf)
-	if _, err := io.Copy(d, x.body.reader()); err != nil {
+	if _, err := io.Copy(d, x.body.Reader()); err != nil {
 		return access.Digest{}, fmt.Errorf("reading the spooled body: %w", err)
 	}
 	return access.Digest(d.Sum(nil)), nil

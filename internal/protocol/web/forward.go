@@ -29,7 +29,7 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 // conclude ends a permit with what becomes of relay: what the client was given, or why it was refused or cut off.
 func (x *exchange) conclude(w http.ResponseWriter, p gate.Permit, relay func(*sink, *access.Outcome) error) {
 	began := x.h.o.Now()
-	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.size}
+	out := access.Outcome{ExitCode: -1, RequestBytes: x.body.Size()}
 	failed := true
 	defer func() {
 		if failed {
@@ -154,13 +154,13 @@ func (x *exchange) upstreamRequest(m masking) *http.Request {
 	if len(x.trailer) == 0 {
 		req.Trailer = nil
 	}
-	if x.body.size > 0 {
-		req.ContentLength = x.body.size
+	if x.body.Size() > 0 {
+		req.ContentLength = x.body.Size()
 		if req.Trailer != nil {
 			req.ContentLength = -1 // trailers need chunks
 		}
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(x.body.reader()), nil }
-		req.Body = io.NopCloser(x.body.reader())
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(x.body.Reader()), nil }
+		req.Body = io.NopCloser(x.body.Reader())
 	}
 	return req
 }

@@ -16,6 +16,7 @@ import (
 	"gatebook/internal/gate"
 	"gatebook/internal/guard"
 	"gatebook/internal/recording"
+	"gatebook/internal/spool"
 )
 
 // isGRPC reports whether a request is a gRPC call (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
@@ -99,12 +100,12 @@ func (c *call) readCall() *access.Refusal {
 		case m, ok := <-c.messages:
 			if !ok {
 				c.ended = true
-				c.body = &body{memory: bytes.Join(c.early, nil), size: int64(size)}
+				c.body = spool.Of(bytes.Join(c.early, nil))
 				c.web.Bytes = int64(size)
 				return asMalformed(c.failed)
 			}
 			if size += len(m); int64(size) > c.h.o.Limits.RequestBodyBytes {
-				return tooLarge(c.h.o.Limits.RequestBodyBytes)
+				return spool.TooLong(bodyLimit, c.h.o.Limits.RequestBodyBytes)
 			}
 			if c.scope.HasPlaceholder(m) {
 				return placeholder()
@@ -175,11 +176,20 @@ func readMessage(r io.Reader, limit int) ([]byte, error) {
 
 // payload is what is recorded before the call: all its messages, where these are all.
 func (c *call) payload() io.Reader {
-	if !c.ended || c.body.size == 0 {
+	if !c.ended || c.body.Size() == 0 {
 		return nil
 	}
-	return strings.NewReader(c.hidden(string(c.body.memory)))
+	raw, err := c.body.Bytes()
+	if err != nil {
+		return unread{err}
+	}
+	return strings.NewReader(c.hidden(string(raw)))
 }
+
+// unread is a body that could not be read again.
+type unread struct{ err error }
+
+func (u unread) Read([]byte) (int, error) { return 0, u.err }
 
 // carry sends a permitted call and relays what the service answers.
 func (c *call) carry(s *sink, out *access.Outcome) error {

@@ -14,6 +14,8 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/mask"
 	"gatebook/internal/protocol"
+	"gatebook/internal/spool"
+	"gatebook/internal/wire/httpheader"
 )
 
 // exchange is one request on its way. It belongs to one goroutine.
@@ -28,7 +30,7 @@ type exchange struct {
 
 	// header and trailer are the client's as they are forwarded.
 	header, trailer http.Header
-	body            *body
+	body            *spool.Body
 	// masked is the body as it is recorded, where it was decoded.
 	masked []byte
 	rpc    *rpc
@@ -42,7 +44,7 @@ type exchange struct {
 // newExchange begins an operation, of which nothing is read yet.
 func (h *Handler) newExchange(r *http.Request, by protocol.Caller, origin *url.URL) *exchange {
 	now := h.o.Now()
-	x := &exchange{h: h, r: r, body: &body{}, scope: h.o.Masks.Scope(by.Session), origin: origin, forwarded: origin != nil}
+	x := &exchange{h: h, r: r, body: &spool.Body{}, scope: h.o.Masks.Scope(by.Session), origin: origin, forwarded: origin != nil}
 	if origin == nil {
 		x.origin = h.base
 	}
@@ -133,7 +135,7 @@ func (x *exchange) readUpgrade() *access.Refusal {
 }
 
 func asksUpgrade(h http.Header) bool {
-	return len(h.Values("Upgrade")) > 0 || slices.Contains(nominatedHeaders(h), "Upgrade")
+	return httpheader.AsksUpgrade(h)
 }
 
 // readBody reads the body and what it says; what cannot be read with certainty is unknown to policy.
@@ -143,8 +145,8 @@ func (x *exchange) readBody() *access.Refusal {
 		return why
 	}
 	x.trailer = upstreamHeader(x.r.Trailer)
-	x.web.Bytes = x.body.size
-	if x.body.size == 0 {
+	x.web.Bytes = x.body.Size()
+	if x.body.Size() == 0 {
 		return nil
 	}
 	if x.socket {
@@ -163,7 +165,7 @@ func (x *exchange) decode() *access.Refusal {
 		x.unreadable(doubt)
 		return nil
 	}
-	raw, err := x.body.bytes()
+	raw, err := x.body.Bytes()
 	if err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}
@@ -223,8 +225,8 @@ func (x *exchange) checkPlaceholders() *access.Refusal {
 			found = found || slices.ContainsFunc(values, func(v string) bool { return x.scope.HasPlaceholder([]byte(v)) })
 		}
 	}
-	if !found && x.body.size > 0 {
-		raw, err := x.body.bytes()
+	if !found && x.body.Size() > 0 {
+		raw, err := x.body.Bytes()
 		if err != nil {
 			return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 		}
@@ -324,7 +326,7 @@ func (x *exchange) command() string {
 	out.WriteString("curl")
 	if m := x.r.Method; m == http.MethodHead {
 		out.WriteString(" --head")
-	} else if m != http.MethodGet || x.body.size > 0 {
+	} else if m != http.MethodGet || x.body.Size() > 0 {
 		out.WriteString(" -X " + m)
 	}
 	out.WriteString(" " + quote(x.url()))
@@ -339,11 +341,11 @@ func (x *exchange) command() string {
 		out.WriteString(" # WebSocket " + strings.Join(x.protocols, ", "))
 	}
 	switch {
-	case x.body.size == 0:
+	case x.body.Size() == 0:
 	case x.masked != nil && len(x.masked) <= maxSaid:
 		out.WriteString(" --data-raw " + quote(string(x.masked)))
 	default:
-		out.WriteString(" --data-binary @- # " + strconv.FormatInt(x.body.size, 10) + " bytes")
+		out.WriteString(" --data-binary @- # " + strconv.FormatInt(x.body.Size(), 10) + " bytes")
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.trailer)) {
 		out.WriteString(" # trailer " + name + ": " + strings.Join(x.trailer[name], ", "))
@@ -365,7 +367,7 @@ func (x *exchange) card(context.Context) (access.Card, error) {
 	switch {
 	case x.masked != nil:
 		c.Object = string(x.masked)
-	case x.body.size > 0 && !slices.ContainsFunc(c.Uninspectable, func(u access.Uninspectable) bool { return u.Field == "web.body" }):
+	case x.body.Size() > 0 && !slices.ContainsFunc(c.Uninspectable, func(u access.Uninspectable) bool { return u.Field == "web.body" }):
 		c.Uninspectable = append(c.Uninspectable, access.Uninspectable{Field: "web.body", Why: "it cannot be shown"})
 	case x.socket:
 		c.Uninspectable = append(c.Uninspectable, access.Uninspectable{Field: "messages", Why: "they come after the approval"})
@@ -375,7 +377,7 @@ func (x *exchange) card(context.Context) (access.Card, error) {
 
 // isChange says that the request may do more than read.
 func (x *exchange) isChange() bool {
-	return x.socket || x.body.size > 0 || !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, x.r.Method)
+	return x.socket || x.body.Size() > 0 || !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, x.r.Method)
 }
 
 // sameHost reports whether a request's Host names an origin.

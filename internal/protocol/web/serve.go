@@ -33,7 +33,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, by protocol.Call
 		x.serveGRPC(w)
 		return
 	}
-	defer func() { x.body.close() }()
+	defer func() { x.body.Close() }()
 	if why := x.read(); why != nil {
 		h.o.Gate.Reject(x.op, why)
 		x.refuse(w, why)
@@ -74,7 +74,7 @@ func (p *payload) reader() io.Reader {
 	switch {
 	case p.x.masked != nil:
 		return bytes.NewReader(p.x.masked)
-	case p.x.body.size == 0:
+	case p.x.body.Size() == 0:
 		return nil
 	}
 	return p
@@ -91,7 +91,7 @@ func (p *payload) open() {
 	go func() {
 		err := guard.Call(func() error {
 			t := p.x.scope.Text(w)
-			if _, err := io.Copy(t, p.x.body.reader()); err != nil {
+			if _, err := io.Copy(t, p.x.body.Reader()); err != nil {
 				return err
 			}
 			return t.Close()
