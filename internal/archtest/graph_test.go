@@ -43,7 +43,7 @@ var may = map[string][]string{
 	"credential":         {"access", "gate"},
 	"protocol":           {"access", "gate"},
 	"protocol/*":         {"access", "gate", "recording", "protocol", "credential", "mask", "spool", "wire/*", "guard"},
-	"server":             {"access", "protocol", "identity", "guard"},
+	"server":             {"access", "protocol", "identity", "guard", "wire/http1"},
 	"api":                {"access", "store", "approval", "archive", "recording", "attribution", "report", "api/client"},
 	"api/client":         {"access", "api"},
 	"archtest":           {},

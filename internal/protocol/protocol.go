@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 
 	"gatebook/internal/access"
 )
@@ -18,6 +19,12 @@ type Caller struct {
 	Address string
 	// Trace is the W3C traceparent that came with the credential or in the request's header. The client's word.
 	Trace string
+}
+
+// IsTrace reports whether s has the form of a traceparent (W3C Trace Context, section 3.2): nothing else that a client puts
+// in its place is believed, or recorded.
+func IsTrace(s string) bool {
+	return len(s) == 55 && s[2] == '-' && s[35] == '-' && s[52] == '-' && strings.Trim(s, "0123456789abcdef-") == ""
 }
 
 // Handler serves one target of a protocol that rides on HTTP. It is safe for concurrent use.

@@ -1,6 +1,6 @@
 // Package server listens, terminates TLS, establishes who calls, and hands each request to the handler of the target
-// that it names. It guarantees that no handler sees a request without a verified principal, nor the credential that
-// established it; that a request which names no target reaches none; that a stream ends with its token; and that a shutdown lets what runs come to its
+// that it names. It guarantees that a request whose framing could be read in two ways is none; that no handler sees a
+// request without a verified principal, nor the credential that established it; that a request which names no target reaches none; that a stream ends with its token; and that a shutdown lets what runs come to its
 // end within the time given, then cuts it.
 package server
 
@@ -21,6 +21,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/guard"
 	"gatebook/internal/protocol"
+	"gatebook/internal/wire/http1"
 )
 
 // Own is the path below which Gatebook's own API lives, on every host.
@@ -82,13 +83,14 @@ func New(o Options) *Server {
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: o.Streams},
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
+		ConnState:         http1.Watch,
 	}
 	return s
 }
 
 // Serve answers on l until Shutdown, and returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.ServeTLS(l, "", "")
+	err := s.http.Serve(shakeHands(l, s.o.TLS, s.o.HeaderTimeout, s.o.Log))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -129,6 +131,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.live.Add(1)
 	defer s.live.Done()
 	s.timeBody(w, r)
+	if v := r.Header["Host"]; len(v) > 0 && (len(v) > 1 || v[0] != r.Host) { // beside :authority of HTTP/2
+		answerError(w, http.StatusBadRequest, errors.New("the request names two hosts"))
+		return
+	}
 	if why := s.misdirected(r); why != nil {
 		w.Header().Set("Connection", "close")
 		answerError(w, http.StatusMisdirectedRequest, why)
@@ -225,12 +231,15 @@ func (s *Server) authenticate(ctx context.Context, raw, conversation string) (pr
 	if err != nil {
 		return protocol.Caller{}, err
 	}
+	if !protocol.IsTrace(trace) {
+		trace = ""
+	}
 	return protocol.Caller{Principal: p, Session: s.o.Session(p, conversation), Trace: trace}, nil
 }
 
 // traceHeader is the request's traceparent (W3C Trace Context, section 3.2), where there is just one.
 func traceHeader(r *http.Request) string {
-	if v := r.Header["Traceparent"]; len(v) == 1 {
+	if v := r.Header["Traceparent"]; len(v) == 1 && protocol.IsTrace(v[0]) {
 		return v[0]
 	}
 	return ""

@@ -97,6 +97,12 @@ func (s *webScene) conn(serverName string) (*tls.Conn, *bufio.Reader) {
 func (s *webScene) raw(n int, bytes string) (answers []*http.Response, closed bool) {
 	s.t.Helper()
 	c, r := s.conn("localhost")
+	return s.exchange(c, r, n, bytes)
+}
+
+// exchange is raw on a connection that is there.
+func (s *webScene) exchange(c *tls.Conn, r *bufio.Reader, n int, bytes string) (answers []*http.Response, closed bool) {
+	s.t.Helper()
 	if _, err := io.WriteString(c, strings.ReplaceAll(bytes, "TOKEN", "Authorization: Bearer "+s.agent)); err != nil {
 		return nil, true
 	}

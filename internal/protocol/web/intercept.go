@@ -15,6 +15,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/protocol"
+	"gatebook/internal/wire/http1"
 )
 
 // intercept answers CONNECT, and then the requests in the tunnel as if by the host itself, under the gateway's own
@@ -33,12 +34,20 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, by protocol.Ca
 	}
 	in := &inside{proxy: p, by: by, target: t, origin: origin}
 	tc := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: in.certificate}
-	l := &once{conn: tls.Server(down, tc), closed: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(r.Context(), p.o.HeaderTimeout)
+	inner, err := http1.Accept(ctx, down, tc)
+	cancel()
+	if err != nil {
+		p.o.Log.Debug("TLS handshake in a tunnel", "host", origin.Host, "error", err)
+		return
+	}
+	l := &once{conn: inner, closed: make(chan struct{})}
 	s := &http.Server{
 		Handler: in, TLSConfig: tc, ReadHeaderTimeout: p.o.HeaderTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: p.o.HeaderBytes,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: p.o.Streams}, ErrorLog: slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return r.Context() },
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(c net.Conn, state http.ConnState) {
+			http1.Watch(c, state)
 			if state == http.StateClosed || state == http.StateHijacked {
 				l.Close()
 			}
@@ -104,15 +113,15 @@ func (i *inside) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	h, by := i.target.Handler, i.by
-	if r.Method == http.MethodConnect || r.URL.Host != "" || !sameHost(r.Host, i.origin) {
+	if r.Method == http.MethodConnect || r.URL.Host != "" || !sameHost(r.Host, i.origin) || len(r.Header["Host"]) > 0 {
 		why := access.Refuse(access.CodeMalformed, nil, "the request is for %q, and came in a tunnel to %s", r.Host, i.origin.Host)
 		x := h.newExchange(r, by, i.origin)
 		x.op.Command = x.hidden(r.Method + " " + r.RequestURI)
-		h.o.Gate.Reject(x.op, why)
+		x.reject(why)
 		h.Refuse(w, r, why)
 		return
 	}
-	if v := r.Header["Traceparent"]; by.Trace == "" && len(v) == 1 {
+	if v := r.Header["Traceparent"]; by.Trace == "" && len(v) == 1 && protocol.IsTrace(v[0]) {
 		by.Trace = v[0]
 	}
 	h.serve(w, r, by, i.origin)
