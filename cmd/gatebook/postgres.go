@@ -21,7 +21,7 @@ func (g *gateway) openPostgres(tc *tls.Config) error {
 		if t.Protocol != "postgres" {
 			continue
 		}
-		d, err := newDatabase(t, g.masks.Learn)
+		d, err := newDatabase(t, g.cfg, g.masks.Learn)
 		if err != nil {
 			return usageError{fmt.Errorf("target %s: %w", t.Name, err)}
 		}
@@ -40,8 +40,8 @@ func (g *gateway) openPostgres(tc *tls.Config) error {
 }
 
 // newDatabase makes the far side of a PostgreSQL target. Its secrets are told to learn first.
-func newDatabase(t config.Target, learn func(secret []byte)) (*credential.Database, error) {
-	o := credential.DatabaseOptions{URL: t.URL, ServerName: t.ServerName, Role: t.User}
+func newDatabase(t config.Target, cfg *config.Config, learn func(secret []byte)) (*credential.Database, error) {
+	o := credential.DatabaseOptions{URL: t.URL, ServerName: t.ServerName, Role: t.User, Reach: credential.Reach{Own: ownPorts(cfg), Proven: true}}
 	if t.CertificateFile != "" {
 		o.Certificate = certificatePair(t.CertificateFile, t.KeyFile, learn)
 	} else {

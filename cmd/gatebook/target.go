@@ -44,10 +44,11 @@ func newUpstream(t config.Target, cfg *config.Config, learn func(secret []byte))
 	o := credential.Options{URL: t.URL, ServerName: t.ServerName,
 		Insecure:    !cluster, // where the operator writes http, such as for a service in the same cluster
 		Impersonate: func(p access.Principal) bool { return cluster && *t.Impersonate && !t.Direct.Has(p.Name, p.Groups) },
-		Own:         func(p access.Principal) bool { return slices.Contains(own, p.Issuer) }}
+		Own:         func(p access.Principal) bool { return slices.Contains(own, p.Issuer) },
+		Reach:       credential.Reach{Own: ownPorts(cfg), Proven: cluster}}
 	var err error
 	if t.Protocol == "web" {
-		err = webUpstream(&o, t, credential.Reach{Own: ownPorts(cfg)}.Check)
+		err = webUpstream(&o, t)
 	}
 	switch {
 	case err != nil:

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 
 	"gatebook/internal/access"
@@ -34,9 +33,9 @@ func newWeb(g *gateway, t config.Target, u *credential.Upstream) (protocol.Handl
 	return h, nil
 }
 
-// webUpstream adds to the far side of an HTTP service the hosts that its clients name themselves, and what none of them may be.
-func webUpstream(o *credential.Options, t config.Target, check func(string, netip.AddrPort) error) error {
-	o.Shared, o.Check = true, check
+// webUpstream adds to the far side of an HTTP service the hosts that its clients name themselves.
+func webUpstream(o *credential.Options, t config.Target) error {
+	o.Shared = true
 	hosts, err := web.ParseHosts(t.Proxy.Hosts)
 	if err != nil {
 		return fmt.Errorf("proxy.hosts: %w", err)

@@ -33,6 +33,8 @@ type DatabaseOptions struct {
 	Certificate func() (*tls.Certificate, error)
 	// Dial bounds connecting and logging in, 10 s by default.
 	Dial time.Duration
+	// Reach says which addresses may be dialled.
+	Reach Reach
 }
 
 // Database is one PostgreSQL target's far side. It is safe for concurrent use.
@@ -41,6 +43,7 @@ type Database struct {
 	host, database string
 	port           uint16
 	roots          *x509.CertPool
+	dial           func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // NewDatabase makes a Database. It dials nothing.
@@ -72,6 +75,7 @@ func NewDatabase(o DatabaseOptions) (*Database, error) {
 	if d.o.Dial == 0 {
 		d.o.Dial = 10 * time.Second
 	}
+	d.dial = dialer(d.o.Dial, o.Reach.Check)
 	return d, nil
 }
 
@@ -131,8 +135,8 @@ func (d *Database) config(database string, params map[string]string) (*pgconn.Co
 	cfg.SSLNegotiation, cfg.MinProtocolVersion, cfg.MaxProtocolVersion = "postgres", "3.0", "3.0"
 	cfg.ChannelBinding, cfg.RequireAuth = "prefer", "none" // by certificate there is no exchange
 	cfg.KerberosSrvName, cfg.KerberosSpn, cfg.ValidateConnect, cfg.AfterConnect = "", "", nil, nil
-	dialer := &net.Dialer{KeepAlive: 30 * time.Second}
-	cfg.DialFunc, cfg.LookupFunc = dialer.DialContext, net.DefaultResolver.LookupHost
+	cfg.DialFunc = d.dial
+	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // it is resolved where it is dialled
 	if d.o.Password != nil {
 		cfg.RequireAuth = "scram-sha-256"
 		cfg.Password, err = d.o.Password()
@@ -184,7 +188,7 @@ func (d *Database) Cancel(p gate.Permit, c *DatabaseConn) error {
 	}
 	ctx, cancel := context.WithTimeout(p.Context(), d.o.Dial)
 	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(d.host, strconv.Itoa(int(d.port))))
+	raw, err := d.dial(ctx, "tcp", net.JoinHostPort(d.host, strconv.Itoa(int(d.port))))
 	if err != nil {
 		return refusal(ctx, p, err)
 	}

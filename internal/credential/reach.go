@@ -17,10 +17,14 @@ import (
 //
 // Never the gateway's own listeners. The machine itself, link-local addresses and those where clouds answer questions
 // about credentials only where whoever asks for a connection names them as they are: an operator who writes
-// http://127.0.0.1:8080 means it, a name that happens to resolve to it does not.
+// http://127.0.0.1:8080 means it, a name that happens to resolve to it does not. It is asked for every upstream; the zero
+// value has no listeners.
 type Reach struct {
 	// Own are the ports of the gateway's own listeners.
 	Own []uint16
+	// Proven says that TLS always proves who answers to be whom the operator named: such an upstream may be on this machine
+	// under any name.
+	Proven bool
 }
 
 // metadata are addresses, beside the link-local ones, at which clouds hand out credentials.
@@ -37,10 +41,11 @@ var embedding = []struct {
 	prefix netip.Prefix
 	at     int
 }{
-	{netip.MustParsePrefix("64:ff9b::/96"), 12}, // NAT64, RFC 6052
-	{netip.MustParsePrefix("64:ff9b:1::/48"), 12},
-	{netip.MustParsePrefix("2002::/16"), 2}, // 6to4, RFC 3056
-	{netip.MustParsePrefix("::/96"), 12},    // IPv4-compatible, RFC 4291
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64, RFC 6052
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12},  // RFC 8215, where /96 of it are used
+	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4, RFC 3056
+	{netip.MustParsePrefix("::/96"), 12},           // IPv4-compatible, RFC 4291
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // IPv4-translated, RFC 2765
 }
 
 // Check refuses an address. host is what was asked for, before it was resolved.
@@ -49,7 +54,7 @@ func (r Reach) Check(host string, to netip.AddrPort) error {
 	if slices.Contains(r.Own, to.Port()) && isHere(a) {
 		return access.Refuse(access.CodeDenied, nil, "%s is the gateway itself, which is not reached through it", to)
 	}
-	if !isSpecial(a) || names(host, a) {
+	if !isSpecial(a) || names(host, a) || r.Proven && a.IsLoopback() {
 		return nil
 	}
 	why := access.Refuse(access.CodeDenied, nil, "%s is at %s, an address of the gateway's own machine, network or cloud, which is not reached through it", host, a)
@@ -101,12 +106,9 @@ func isHere(a netip.Addr) bool {
 	})
 }
 
-// dialer dials what check lets through; nil: everything.
+// dialer dials what check lets through. Every connection to an upstream is made by it.
 func dialer(wait time.Duration, check func(host string, to netip.AddrPort) error) func(ctx context.Context, network, address string) (net.Conn, error) {
 	plain := net.Dialer{Timeout: wait, KeepAlive: 30 * time.Second}
-	if check == nil {
-		return plain.DialContext
-	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {

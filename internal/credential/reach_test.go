@@ -3,6 +3,7 @@ package credential
 import (
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"testing"
 	"time"
@@ -26,12 +27,19 @@ func TestH71Reach(t *testing.T) {
 		{"evil.example", "255.255.255.255:80", false}, {"127.1", "127.0.0.1:80", false}, {"0x7f000001", "127.0.0.1:80", false}, {"localhost.", "127.0.0.1:80", false},
 		{"127.0.0.1", "127.0.0.1:80", true}, {"::ffff:127.0.0.1", "127.0.0.1:80", true}, {"localhost", "[::1]:80", true}, {"LOCALHOST", "127.0.0.1:80", true},
 		{"127.0.0.1", "127.0.0.2:80", false}, {"169.254.169.254", "169.254.169.254:80", true}, {"localhost", "169.254.169.254:80", false},
+		{"evil.example", "[::ffff:0:7f00:1]:80", false}, {"evil.example", "[64:ff9b:1::7f00:1]:80", false},
 		{"127.0.0.1", "127.0.0.1:9090", false}, {"localhost", "[::1]:9090", false}, {"0.0.0.0", "0.0.0.0:9090", false}, {"shop.example", "203.0.113.7:9090", true},
 	} {
 		err := r.Check(x.host, netip.MustParseAddrPort(x.to))
 		var why *access.Refusal
 		if (err == nil) != x.ok || err != nil && (!errors.As(err, &why) || why.Code != access.CodeDenied) {
 			t.Errorf("%s at %s: %v", x.host, x.to, err)
+		}
+	}
+	p := Reach{Own: []uint16{9090}, Proven: true} // of an upstream that proves who it is
+	for to, ok := range map[string]bool{"127.0.0.1:6443": true, "[::1]:6443": true, "127.0.0.1:9090": false, "169.254.169.254:443": false, "[fd00:ec2::254]:443": false} {
+		if err := p.Check("kubernetes.docker.internal", netip.MustParseAddrPort(to)); (err == nil) != ok {
+			t.Errorf("a name that leads to %s: %v", to, err)
 		}
 	}
 	own, err := net.InterfaceAddrs()
@@ -84,5 +92,55 @@ func TestH71ChecksWhatIsDialled(t *testing.T) {
 	}
 	if len(accepted) > 0 {
 		t.Error("a connection was made that was refused")
+	}
+}
+
+// Every kind of upstream is dialled by the same rule: none is the gateway itself, whatever its configuration says.
+func TestH71EveryUpstream(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan bool, 9)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+			accepted <- true
+		}
+	}()
+	at := l.Addr().(*net.TCPAddr)
+	reach := Reach{Own: []uint16{uint16(at.Port)}, Proven: true}
+	p := permit(t, access.Principal{Issuer: "i", Subject: "s"})
+	request, err := http.NewRequest("GET", "/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := New(Options{URL: "http://" + at.String(), Insecure: true, Secret: None(), Reach: reach, Forward: func(string, string) bool { return true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := NewDatabase(DatabaseOptions{URL: "postgres://" + at.String(), Role: "r", Password: func() (string, error) { return "p", nil }, Reach: reach})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, dial := range map[string]func() error{
+		"a request":    func() error { _, err := u.RoundTrip(p, request); return err },
+		"a tunnel":     func() error { _, err := u.Tunnel(p, at.String()); return err },
+		"a database":   func() error { _, err := d.Dial(p, "x", nil); return err },
+		"a cancel":     func() error { return d.Cancel(p, &DatabaseConn{}) },
+		"about tokens": func() error { _, err := u.ForIdentity().Get("http://" + at.String() + "/openid/v1/jwks"); return err },
+	} {
+		var why *access.Refusal
+		if err := dial(); !errors.As(err, &why) || why.Code != access.CodeDenied {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(accepted) > 0 {
+		t.Error("a connection was made")
 	}
 }

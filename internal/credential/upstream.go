@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -43,8 +42,8 @@ type Options struct {
 	// made anew. Dial bounds connecting, 10 s by default.
 	Connections int
 	Dial        time.Duration
-	// Check is asked about each address before it is dialled, with the host that was asked for; nil: every address may be.
-	Check func(host string, to netip.AddrPort) error
+	// Reach says which addresses may be dialled.
+	Reach Reach
 	// Forward says which other origins (scheme, and host:port) a request may name in its URL, or a tunnel may lead to. They
 	// are never shown the credential. With it, URL may be empty. Nil: none.
 	Forward func(scheme, address string) bool
@@ -100,7 +99,7 @@ func New(o Options) (*Upstream, error) {
 		wait = 10 * time.Second
 	}
 	u := &Upstream{
-		base: base, secret: o.Secret, impersonate: o.Impersonate, own: o.Own, forward: o.Forward, share: o.Shared, dial: dialer(wait, o.Check),
+		base: base, secret: o.Secret, impersonate: o.Impersonate, own: o.Own, forward: o.Forward, share: o.Shared, dial: dialer(wait, o.Reach.Check),
 	}
 	for _, t := range []**http.Transport{&u.shared, &u.alone, &u.once, &u.clear} {
 		*t = u.transport(tc, idle, wait)
