@@ -50,11 +50,18 @@ func decoded(contentType string, data []byte) (value any, why string) {
 	return value, ""
 }
 
+// maxValues bounds what a body takes when it is decoded: of a value of two bytes, such as a 0 and a comma, that is some
+// forty times as much.
+const maxValues = 200_000
+
 // decodeJSON reads one JSON value, as strictly as RFC 7493 has it: UTF-8, no unpaired surrogates, no key twice; readers
 // differ in what they make of these.
 func decodeJSON(data []byte) (any, error) {
 	if !jsontext.Value(data).IsValid() {
 		return nil, fmt.Errorf("it is not JSON that all readers read alike (RFC 7493)")
+	}
+	if bytes.Count(data, []byte{','})+bytes.Count(data, []byte{'['})+bytes.Count(data, []byte{'{'}) > maxValues {
+		return nil, fmt.Errorf("it may have more than %d values", maxValues)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()

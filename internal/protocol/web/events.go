@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 
 	"gatebook/internal/access"
 	"gatebook/internal/mask"
@@ -52,13 +53,9 @@ var errNotJSON = errors.New("an event's data is not JSON, in which alone the pol
 
 // event passes on one event. Where its data is JSON it is written anew, the data in one line.
 func (e *events) event(ev *sse.Event) error {
-	raw := ev.Raw
-	if ev.Ended && ev.Dispatched {
-		if data, ok := e.masked(ev.Data); ok {
-			raw = rewritten(ev, data)
-		} else if e.m.strict {
-			return errNotJSON
-		}
+	raw, err := e.shaped(ev)
+	if err != nil {
+		return err
 	}
 	var out bytes.Buffer
 	if e.m.known {
@@ -69,8 +66,35 @@ func (e *events) event(ev *sse.Event) error {
 		e.count += t.Masked()
 		raw = out.Bytes()
 	}
-	_, err := e.dst.Write(raw)
+	_, err = e.dst.Write(raw)
 	return err
+}
+
+// shaped is an event as it is passed on, but for what is known to be secret.
+func (e *events) shaped(ev *sse.Event) ([]byte, error) {
+	switch {
+	case e.m.shape == nil:
+		return ev.Raw, nil
+	case !ev.Ended: // no event to a browser, and one all the same to many a client
+		whole, err := sse.NewScanner(bytes.NewReader(slices.Concat(ev.Raw, []byte("\n\n"))), 2*maxEvent).Next()
+		if err != nil {
+			return nil, err
+		}
+		raw, err := e.shaped(whole)
+		return bytes.TrimRight(raw, "\r\n"), err
+	case !ev.Dispatched && e.m.strict:
+		return rewritten(ev, nil), nil
+	case !ev.Dispatched:
+		return ev.Raw, nil
+	}
+	data, ok := e.masked(ev.Data)
+	switch {
+	case ok:
+		return rewritten(ev, data), nil
+	case e.m.strict:
+		return nil, errNotJSON
+	}
+	return ev.Raw, nil
 }
 
 // masked is an event's data, masked by structure; ok is false where it is not JSON.
@@ -82,7 +106,7 @@ func (e *events) masked(data []byte) ([]byte, bool) {
 	return out.Bytes(), err == nil
 }
 
-// rewritten is the event with other data; JSON has no line end that is not white space.
+// rewritten is the event with other data, and without comments; JSON has no line end that is not white space.
 func rewritten(ev *sse.Event, data []byte) []byte {
 	var out bytes.Buffer
 	said := false
@@ -105,6 +129,9 @@ func rewritten(ev *sse.Event, data []byte) []byte {
 		}
 		out.Write(value)
 		out.WriteByte('\n')
+	}
+	if out.Len() == 0 {
+		out.WriteString(":\n") // a comment, which keeps the connection alive
 	}
 	out.WriteByte('\n')
 	return out.Bytes()

@@ -142,6 +142,8 @@ func (x *exchange) upstreamRequest(m masking) *http.Request {
 		// Parts of an answer could be cut so that a secret in them is not recognised. Who asks for a part may be given all.
 		header.Del("Range")
 		header.Del("If-Range")
+		header.Del("Request-Range")
+		header.Del("A-Im") // RFC 3229: what has changed since
 	}
 	if header.Get("User-Agent") == "" {
 		header.Set("User-Agent", "") // none, rather than Go's

@@ -50,7 +50,7 @@ func (x *exchange) serveGRPC(w http.ResponseWriter) {
 	c := &call{exchange: x, messages: make(chan []byte), gone: make(chan struct{})}
 	defer close(c.gone)
 	if why := c.read(); why != nil {
-		x.h.o.Gate.Reject(x.op, why)
+		x.reject(why)
 		x.refuse(w, why)
 		return
 	}
@@ -270,6 +270,10 @@ func asError(err error) error {
 func (c *call) relayMessages(s *sink, resp *http.Response, m masking, out *access.Outcome) error {
 	s.status, s.header = resp.StatusCode, answerHeader(resp.Header, true)
 	c.maskHeader(s.header, m)
+	if resp.Header.Get("Grpc-Status") != "" { // there are no messages: the headers are the trailers, and have to be the end of the stream
+		out.Message = s.header.Get("Grpc-Message")
+		return s.begin()
+	}
 	if err := s.flush(); err != nil {
 		return err
 	}

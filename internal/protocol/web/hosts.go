@@ -47,7 +47,7 @@ func ParseHosts(list []string) (Hosts, error) {
 
 // Match reports whether a scheme's host and port is one of them. A pattern matches names alone.
 func (hs Hosts) Match(scheme, host, port string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = strings.ToLower(host)
 	_, err := netip.ParseAddr(host)
 	for _, p := range hs {
 		named := host == p.name && !p.below
@@ -66,4 +66,14 @@ func (hs Hosts) Match(scheme, host, port string) bool {
 func looksLikeName(host string) bool {
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	return last != "" && strings.Trim(last, "0123456789") != "" && !strings.HasPrefix(last, "0x") && host != "localhost" && !strings.HasSuffix(host, ".localhost")
+}
+
+// plainHost reports whether a host, as a client names it, is one that resolvers, policy and certificates read alike: an
+// address without a zone, or a name in ASCII that does not end in a dot. In other scripts a name is mapped before it is
+// resolved, some digits to those of addresses.
+func plainHost(host string) bool {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Zone() == ""
+	}
+	return host != "" && !strings.HasSuffix(host, ".") && strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == ""
 }

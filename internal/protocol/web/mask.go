@@ -109,7 +109,8 @@ type sniffer struct {
 
 // compressed are the first bytes of archives, of compressed files, and of documents that hold such.
 var compressed = [][]byte{{0x1f, 0x8b}, {'P', 'K', 3, 4}, {0x28, 0xb5, 0x2f, 0xfd}, {'B', 'Z', 'h'}, {0xfd, '7', 'z', 'X', 'Z', 0},
-	{'7', 'z', 0xbc, 0xaf}, {'R', 'a', 'r', '!'}, {0x04, 0x22, 0x4d, 0x18}, {'%', 'P', 'D', 'F', '-'}, {0x78, 0x9c}, {0x78, 0xda}}
+	{'7', 'z', 0xbc, 0xaf}, {'R', 'a', 'r', '!'}, {0x04, 0x22, 0x4d, 0x18}, {'%', 'P', 'D', 'F', '-'}, {0x78, 0x01}, {0x78, 0x9c}, {0x78, 0xda},
+	{'L', 'Z', 'I', 'P'}, {0x1f, 0x9d}, {0x1f, 0xa0}, {0xff, 0x06, 0x00, 0x00, 's', 'N'}, {'M', 'S', 'C', 'F'}, {'P', 'A', 'R', '1'}}
 
 func (s *sniffer) Write(b []byte) (int, error) {
 	if s.done {
@@ -130,7 +131,11 @@ func (s *sniffer) release() error {
 		return nil
 	}
 	s.done = true
-	if slices.ContainsFunc(compressed, func(magic []byte) bool { return bytes.HasPrefix(s.head, magic) }) {
+	begins := func(magic []byte) bool { return bytes.HasPrefix(s.head, magic) }
+	if slices.ContainsFunc(wide, begins) {
+		return access.Refuse(access.CodeUnmaskable, nil, "the answer is written in UTF-16 or UTF-32, in which nothing can be masked")
+	}
+	if slices.ContainsFunc(compressed, begins) {
 		if !s.opaque {
 			why := access.Refuse(access.CodeUnmaskable, nil, "the answer is compressed, so that nothing in it can be masked")
 			why.Advice = "An operator can let such answers through unmasked, by opaque: true of the target."

@@ -3,8 +3,11 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/protocol"
 )
 
 // rpc is a JSON-RPC 2.0 message in a request's body, as the Model Context Protocol sends them over HTTP.
@@ -14,11 +17,12 @@ type rpc struct {
 }
 
 // readRPC recognises a JSON-RPC message in a body that was decoded. A batch is refused: each message in it would be an
-// operation of its own, and the protocol has none since its revision of 2025-06-18.
+// operation of its own, and the protocol has none since its revision of 2025-06-18. So is a message that a server which
+// reads names without regard to case would read otherwise. What only looks like a message may be one to some server.
 func (x *exchange) readRPC(value any, raw []byte) *access.Refusal {
 	if list, ok := value.([]any); ok {
 		for _, e := range list {
-			if m, ok := e.(map[string]any); ok && m["jsonrpc"] != nil {
+			if m, ok := e.(map[string]any); ok && looksLikeRPC(m) {
 				why := malformed("the body is a batch of JSON-RPC messages, which are decided one by one")
 				why.Advice = "Send each message in a request of its own."
 				return why
@@ -27,28 +31,82 @@ func (x *exchange) readRPC(value any, raw []byte) *access.Refusal {
 	}
 	m, ok := value.(map[string]any)
 	if !ok || m["jsonrpc"] != "2.0" {
+		if looksLikeRPC(m) {
+			x.unknown("web.mcp", "it has members of JSON-RPC, and does not say that it is version 2.0 of that")
+		}
 		return nil
 	}
 	x.rpc = &rpc{}
-	method, _ := m["method"].(string)
-	if m["method"] != nil && method == "" {
+	method, isName := m["method"].(string)
+	_, called := m["method"]
+	switch {
+	case called && (!isName || method == ""):
 		return malformed("the JSON-RPC message has a method that is no name")
+	case misspelt(m, "jsonrpc", "id", "method", "params", "result", "error"):
+		return malformed("the JSON-RPC message has a member whose name differs from one of the protocol's by case alone")
 	}
-	if method != "" && m["id"] != nil {
+	if called && m["id"] != nil {
 		x.rpc.id = rawID(raw)
 	}
 	x.web.MCP = &access.MCP{Method: method}
 	params, _ := m["params"].(map[string]any)
 	if method == "tools/call" {
-		x.web.MCP.Tool, _ = params["name"].(string)
-		x.web.MCP.Arguments, _ = params["arguments"].(map[string]any)
+		if why := x.readTool(params); why != nil {
+			return why
+		}
 	}
+	x.checkNamed()
 	if meta, _ := params["_meta"].(map[string]any); x.op.Client.Trace == "" {
-		if trace, _ := meta["traceparent"].(string); isTrace(trace) {
+		if trace, _ := meta["traceparent"].(string); protocol.IsTrace(trace) {
 			x.op.Client.Trace = trace // SEP-414
 		}
 	}
 	return nil
+}
+
+// readTool reads a tool's name and arguments.
+func (x *exchange) readTool(params map[string]any) *access.Refusal {
+	m := x.web.MCP
+	var named, listed bool
+	m.Tool, named = params["name"].(string)
+	args, given := params["arguments"]
+	m.Arguments, listed = args.(map[string]any)
+	if !named || m.Tool == "" || given && args != nil && !listed || misspelt(params, "name", "arguments") {
+		return malformed("the call of a tool needs params with name, a string, and arguments, if there are any, an object")
+	}
+	return nil
+}
+
+// checkNamed takes as unknown what headers, by which servers may go, say otherwise than the message.
+func (x *exchange) checkNamed() {
+	m := x.web.MCP
+	for header, want := range map[string]string{"Mcp-Method": m.Method, "Mcp-Name": m.Tool} {
+		for _, v := range x.header.Values(header) {
+			if v != want && (header == "Mcp-Method" || m.Method == "tools/call") {
+				x.unknown("web.mcp", "the header "+header+" says otherwise than the message")
+			}
+		}
+	}
+}
+
+// looksLikeRPC reports whether a server that is not strict could take an object for a message.
+func looksLikeRPC(m map[string]any) bool {
+	for name := range m {
+		if strings.EqualFold(name, "jsonrpc") || strings.EqualFold(name, "method") {
+			return true
+		}
+	}
+	return false
+}
+
+// misspelt reports whether an object has a name that is one of these but for its case.
+func misspelt(m map[string]any, names ...string) bool {
+	for name := range m {
+		if !slices.Contains(names, name) && slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // rawID is the id of a message as it is written, so that it goes back the same.

@@ -55,7 +55,16 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller, origin *url.U
 		Client: access.Client{Address: by.Address, UserAgent: x.hidden(r.UserAgent()), Reason: x.hidden(r.Header.Get("Gatebook-Reason")), Trace: by.Trace},
 		Verb:   strings.ToLower(r.Method), Web: x.web,
 	}
+	if x.forwarded {
+		x.conceal("web.host", &x.web.Host)
+	}
 	return x
+}
+
+// reject puts on record that the request was not even decided.
+func (x *exchange) reject(why *access.Refusal) {
+	why.Message = x.hidden(why.Message) // it may quote the client
+	x.h.o.Gate.Reject(x.op, why)
 }
 
 func portOf(u *url.URL) string {
@@ -257,6 +266,10 @@ func (x *exchange) finish() error {
 	x.conceal("web.path", &x.web.Path)
 	x.conceal("web.contentType", &x.web.ContentType)
 	x.conceal("web.upgrade", &x.web.Upgrade)
+	if g := x.web.GRPC; g != nil {
+		x.conceal("web.grpc", &g.Service)
+		x.conceal("web.grpc", &g.Method)
+	}
 	if q := x.web.Query; q != nil {
 		x.web.Query = map[string][]string{}
 		for k, vs := range q {

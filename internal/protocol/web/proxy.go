@@ -100,11 +100,14 @@ func originOf(r *http.Request) (*url.URL, *access.Refusal) {
 	nowhere := &url.URL{Scheme: "http", Host: "unknown.invalid"}
 	if r.Method == http.MethodConnect {
 		host, port, err := net.SplitHostPort(r.Host)
-		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 || host == "" || r.URL.Host != r.Host || r.URL.Path != "" {
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 || host == "" || r.URL.User != nil || r.URL.Host != r.Host || r.URL.Path != "" {
 			return nowhere, malformed("CONNECT needs a host and a port")
 		}
 		if r.ProtoMajor != 1 {
 			return nowhere, malformed("CONNECT is taken over HTTP/1.1 alone")
+		}
+		if !plainHost(host) {
+			return nowhere, malformed("CONNECT names no host that everybody reads alike")
 		}
 		return &url.URL{Scheme: "https", Host: net.JoinHostPort(strings.ToLower(host), port)}, nil
 	}
@@ -112,8 +115,8 @@ func originOf(r *http.Request) (*url.URL, *access.Refusal) {
 		return nowhere, malformed("a proxy takes http URLs in absolute form, and CONNECT for all else")
 	}
 	o := &url.URL{Scheme: "http", Host: strings.ToLower(r.URL.Host)}
-	if o.Hostname() == "" || portOf(o) == "" {
-		return nowhere, malformed("the URL names no host")
+	if !plainHost(o.Hostname()) || portOf(o) == "" {
+		return nowhere, malformed("the URL names no host that everybody reads alike")
 	}
 	return o, nil
 }
@@ -144,7 +147,7 @@ func (p *Proxy) reject(w http.ResponseWriter, r *http.Request, by protocol.Calle
 	x := p.o.Targets[0].Handler.newExchange(r, by, origin)
 	x.op.Target = access.Target{Name: "proxy", Protocol: "web"}
 	x.op.Command = x.hidden(r.Method + " " + r.RequestURI)
-	x.h.o.Gate.Reject(x.op, why)
+	x.reject(why)
 	p.Refuse(w, r, why)
 }
 
@@ -156,7 +159,7 @@ func (p *Proxy) connect(w http.ResponseWriter, r *http.Request, by protocol.Call
 	}
 	h := t.Handler
 	x := h.newExchange(r, by, origin)
-	x.web.Path, x.op.Command = "", "CONNECT "+origin.Host
+	x.web.Path, x.op.Command = "", x.hidden("CONNECT "+origin.Host)
 	x.op.Digest = sha256.Sum256([]byte("gatebook web tunnel 1\n" + origin.Host))
 	permit, err := h.o.Gate.Admit(r.Context(), gate.Request{Operation: x.op, Change: true, Card: x.card, Budget: h.o.Hold})
 	if err != nil {

@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,7 +32,7 @@ func (x *exchange) relay(s *sink, resp *http.Response, m masking, out *access.Ou
 }
 
 func (x *exchange) relayBody(s *sink, resp *http.Response, m masking, out *access.Outcome) error {
-	mediaType, params, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	mediaType := mediaTypeOf(resp.Header.Get("Content-Type"))
 	if m.shape == nil && !m.known || resp.ContentLength == 0 {
 		for _, name := range []string{"Content-Length", "Content-Encoding"} {
 			if v := resp.Header.Get(name); v != "" {
@@ -42,7 +41,7 @@ func (x *exchange) relayBody(s *sink, resp *http.Response, m masking, out *acces
 		}
 		return x.pump(s, resp, plain{s}, mediaType, out)
 	}
-	if why := x.checkReadable(resp, params["charset"]); why != nil {
+	if why := x.checkReadable(resp); why != nil {
 		return why
 	}
 	s.header.Del("Content-Encoding")
@@ -62,14 +61,19 @@ func (x *exchange) relayBody(s *sink, resp *http.Response, m masking, out *acces
 }
 
 // checkReadable refuses an answer in which nothing can be found.
-func (x *exchange) checkReadable(resp *http.Response, charset string) *access.Refusal {
+func (x *exchange) checkReadable(resp *http.Response) *access.Refusal {
+	for _, name := range []string{"Content-Type", "Content-Encoding"} {
+		if n := len(resp.Header.Values(name)); n > 1 {
+			return access.Refuse(access.CodeUnmaskable, nil, "the answer has %d %s headers, and cannot be masked", n, name)
+		}
+	}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return access.Refuse(access.CodeUnmaskable, nil, "the answer is encoded (%s) although it was asked for as it is, and cannot be masked", e)
 	}
-	switch c := strings.ToLower(charset); {
-	case strings.HasPrefix(c, "utf-16"), strings.HasPrefix(c, "utf-32"), strings.HasPrefix(c, "ucs-"), strings.HasPrefix(c, "utf-7"), strings.Contains(c, "ebcdic"), strings.HasPrefix(c, "ibm"):
-		return access.Refuse(access.CodeUnmaskable, nil, "the answer is written in %s, in which nothing can be masked", c)
-	case resp.StatusCode == http.StatusPartialContent:
+	if why := checkCharset(resp.Header.Get("Content-Type")); why != nil {
+		return why
+	}
+	if resp.StatusCode == http.StatusPartialContent || resp.StatusCode == http.StatusIMUsed {
 		return access.Refuse(access.CodeUnmaskable, nil, "target %q answered with a part of what it was asked for, which cannot be masked with certainty", x.op.Target.Name)
 	}
 	return nil

@@ -19,7 +19,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Call
 	if h.base.Host == "" {
 		x := h.newExchange(r, by, nil)
 		why := malformed("target %q is reached by using the gateway as an HTTP proxy alone", h.o.Target.Name)
-		h.o.Gate.Reject(x.op, why)
+		x.reject(why)
 		x.refuse(w, why)
 		return
 	}
@@ -35,7 +35,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, by protocol.Call
 	}
 	defer func() { x.body.Close() }()
 	if why := x.read(); why != nil {
-		h.o.Gate.Reject(x.op, why)
+		x.reject(why)
 		x.refuse(w, why)
 		return
 	}

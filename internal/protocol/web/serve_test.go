@@ -125,6 +125,7 @@ func TestH106Bodies(t *testing.T) {
 		{"text/plain", `{"action":"delete"}`},
 		{"application/xml", "<a/>"},
 		{"", `{"action":"delete"}`},
+		{"application/json", "[" + strings.Repeat("0,", maxValues) + "0]"},
 		{"application/x-www-form-urlencoded", "a=1;b=2"},
 		{"application/x-www-form-urlencoded", "a=%zz"},
 		{"application/x-www-form-urlencoded", "a=%ff"},
@@ -190,6 +191,16 @@ func TestMasksAnswers(t *testing.T) {
 		{name: "compressed by br", contentType: "text/plain", body: compressWith(t, "br", []byte(secret)), header: []string{"Content-Encoding", "br"}, code: 406},
 		{name: "an archive", contentType: "application/octet-stream", body: packed, code: 406, want: "compressed"},
 		{name: "wide", contentType: "text/plain; charset=utf-16", body: "x", code: 406},
+		{name: "wide by another name", contentType: "text/plain; charset=unicodeFFFE", body: "x", code: 406},
+		{name: "EBCDIC", contentType: "text/plain; charset=cp037", body: "x", code: 406},
+		{name: "two charsets", contentType: "text/plain; charset=utf-16; charset=utf-8", body: "x", code: 406},
+		{name: "two types", contentType: "text/plain", header: []string{"Content-Type", "text/plain; charset=utf-16"}, body: "x", code: 406},
+		{name: "UTF-16, unsaid", contentType: "text/plain", body: "\xff\xfes\x00e\x00", code: 406},
+		{name: "bad parameters", contentType: "application/json; x", body: `{"access_token":"abcdefghij-not-known"}`, code: 200, want: `{"access_token":"gbm-`},
+		{name: "zlib, hardly compressed", contentType: "text/plain", body: "\x78\x01" + secret, code: 406},
+		{name: "an event without an end", contentType: "text/event-stream", body: "data: {\"refresh_token\":\"abcdefghij-not-known\"}", code: 200, want: "data: {\"refresh_token\":\"gbm-"},
+		{name: "an event half ended", contentType: "text/event-stream", body: "data: {\"refresh_token\":\r\ndata: \"abcdefghij-not-known\"}\r\n", code: 200, want: "gbm-"},
+		{name: "a digest", contentType: "text/plain", body: "ok", header: []string{"X-Amz-Checksum-Sha256", packed}, code: 200, want: "ok"},
 		{name: "no JSON", contentType: "application/json", body: `{"a": ` + secret, code: -200}, // cut off: its beginning was JSON
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -199,7 +210,7 @@ func TestMasksAnswers(t *testing.T) {
 					rw.Header().Set("Content-Type", x.contentType)
 				}
 				for i := 0; i < len(x.header); i += 2 {
-					rw.Header().Set(x.header[i], x.header[i+1])
+					rw.Header().Add(x.header[i], x.header[i+1])
 				}
 				code := 200
 				if x.code == 500 {
@@ -249,6 +260,10 @@ func TestMasksOfThePolicy(t *testing.T) {
 	check(200, `"n":1}]`)
 	contentType, body = "text/event-stream", "data: {\"user\":{\"mail\":\"a@b.example\"}}\n\n"
 	check(200, `data: {"user":{"mail":"gbm-`)
+	body = "data: {\"user\":{\"mail\":\"a@b.example\"}}"
+	check(200, `data: {"user":{"mail":"gbm-`)
+	body = ": a@b.example\n\n: a@b.example\ndata: {\"n\":1}\n\n"
+	check(200, ":\n\ndata: {\"n\":1}\n\n")
 	contentType, body = "text/html", "a@b.example"
 	check(406, "JSON alone")
 	code = 404
@@ -369,8 +384,35 @@ func TestMCP(t *testing.T) {
 	if a := call(`[{"jsonrpc":"2.0","id":1,"method":"ping"}]`); a.code != 400 || !strings.Contains(a.body, "batch") {
 		t.Errorf("%d %s", a.code, a.body)
 	}
+	for _, body := range []string{
+		`[{"method":"ping"}]`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list","Method":"tools/call"}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list","param\u017f":{}}`,
+		`{"jsonrpc":"2.0","id":1,"method":7}`,
+		`{"jsonrpc":"2.0","id":1,"method":""}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["rm",{}]}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call"}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":["rm"]}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"rm","arguments":["all"]}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ls","Name":"rm"}}`,
+	} {
+		if a := call(body); a.code != 400 && !strings.Contains(a.body, `"code":"Malformed"`) {
+			t.Errorf("%s: %d %s", body, a.code, a.body)
+		}
+	}
 	if w.last() != nil {
 		t.Error("something went on")
+	}
+	ls := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ls"}}`
+	for _, x := range [][]string{{`{"id":1,"method":"tools/call"}`}, {`{"JsonRpc":"2.0"}`}, {`{"jsonrpc":2,"method":"x"}`}, {ls, "Mcp-Name", "rm"}, {ls, "Mcp-Method", "tools/list"}} {
+		w.do("POST", "/mcp", x[0], append(x[1:], "Content-Type", "application/json")...)
+		if !unreadable(w.op(), "web.mcp") {
+			t.Errorf("%q can be read: %+v", x, w.op().Web.MCP)
+		}
+	}
+	w.do("POST", "/mcp", ls, "Content-Type", "application/json", "Mcp-Name", "ls", "Mcp-Method", "tools/call")
+	if unreadable(w.op(), "web.mcp") {
+		t.Error("what headers and message say alike is unknown")
 	}
 }
 

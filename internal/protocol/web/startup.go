@@ -14,6 +14,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/mask"
+	"gatebook/internal/protocol"
 )
 
 // Gate is what decides, records and permits.
@@ -131,7 +132,7 @@ func takeToken(r *http.Request) string {
 		if !ok {
 			return ""
 		}
-		if isTrace(user) && !strings.Contains(password, traceMark) {
+		if protocol.IsTrace(user) && !strings.Contains(password, traceMark) {
 			password += traceMark + user
 		}
 		return password
@@ -141,8 +142,3 @@ func takeToken(r *http.Request) string {
 
 // traceMark parts a token from a traceparent, as the server reads it.
 const traceMark = "~"
-
-// isTrace reports whether s has the form of a traceparent (W3C Trace Context, section 3.2).
-func isTrace(s string) bool {
-	return len(s) == 55 && s[2] == '-' && s[35] == '-' && s[52] == '-' && strings.Trim(s, "0123456789abcdef-") == ""
-}

@@ -18,15 +18,15 @@ import (
 // dialSocket opens a WebSocket through the gateway.
 func (w *world) dialSocket(t *testing.T, h http.Header, protocols ...string) *websocket.Conn {
 	t.Helper()
-	c, _, err := websocket.Dial(t.Context(), w.front.URL+"/live?x=1", &websocket.DialOptions{HTTPClient: http1(w), HTTPHeader: h, Subprotocols: protocols})
+	c, _, err := websocket.Dial(t.Context(), w.front.URL+"/live?x=1", &websocket.DialOptions{HTTPClient: overHTTP1(w), HTTPHeader: h, Subprotocols: protocols})
 	must(t, err)
 	t.Cleanup(func() { c.CloseNow() })
 	c.SetReadLimit(1 << 20)
 	return c
 }
 
-// http1 is the client of the gateway that speaks HTTP/1.1 alone.
-func http1(w *world) *http.Client {
+// overHTTP1 is the client of the gateway that speaks HTTP/1.1 alone.
+func overHTTP1(w *world) *http.Client {
 	tr := w.front.Client().Transport.(*http.Transport).Clone()
 	tr.ForceAttemptHTTP2 = false
 	tr.TLSClientConfig.NextProtos = []string{"http/1.1"}
@@ -131,7 +131,7 @@ func TestWebSocketEnds(t *testing.T) {
 // What a service answers to an upgrade that it declines is an answer like others; other upgrades are refused.
 func TestUpgradesDeclined(t *testing.T) {
 	w := newWorld(t, reply(403, "text/plain", "not here, "+secret))
-	_, resp, err := websocket.Dial(t.Context(), w.front.URL+"/live", &websocket.DialOptions{HTTPClient: http1(w)})
+	_, resp, err := websocket.Dial(t.Context(), w.front.URL+"/live", &websocket.DialOptions{HTTPClient: overHTTP1(w)})
 	if err == nil || resp.StatusCode != 403 {
 		t.Fatalf("%v %+v", err, resp)
 	}
@@ -147,7 +147,7 @@ func TestUpgradesDeclined(t *testing.T) {
 		for i := 0; i < len(kv); i += 2 {
 			r.Header.Set(kv[i], kv[i+1])
 		}
-		resp, err := http1(w).Do(r)
+		resp, err := overHTTP1(w).Do(r)
 		must(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != 400 || len(w.sent) != before {
@@ -204,6 +204,16 @@ func TestGRPC(t *testing.T) {
 	if a.body != framed("a") || a.trailer.Get("Grpc-Status") != "7" || a.broken != nil {
 		t.Errorf("a message with a secret: %+v", a)
 	}
+	w.upstream = func(rw http.ResponseWriter, r *http.Request) { // headers that are the trailers, too
+		rw.Header().Set("Content-Type", "application/grpc")
+		rw.Header().Set("Grpc-Status", "5")
+		rw.Header().Set("Grpc-Message", "no "+secret)
+	}
+	a = w.call(strings.NewReader(framed("x")), "Grpc-Timeout", "1S")
+	if a.header.Get("Grpc-Status") != "5" || !strings.HasPrefix(a.header.Get("Grpc-Message"), "no gbm-") || a.header.Get("Content-Length") != "0" || w.last().Header.Get("Grpc-Timeout") != "" {
+		t.Errorf("trailers alone: %+v, asked with %v", a, w.last().Header)
+	}
+	w.upstream = grpcEcho(1 << 20)
 	r, wr := io.Pipe()
 	go func() {
 		for i := range 3 {
