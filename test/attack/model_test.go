@@ -59,18 +59,34 @@ func TestL97ForeignKey(t *testing.T) {
 			t.Errorf("%.60q: %d %s", header, code, body)
 		}
 	}
+	// Elsewhere than where it is looked for: a header with an underscore is another one to us, and may be the same to the
+	// provider; others take a key from other headers, or from the query.
+	for _, where := range []string{"X_Api_Key", "x_api-key", "X-Auth-Token", "Ocp-Apim-Subscription-Key", "X-Custom", "?key=", "?x-api-key=", "?beta=true&x="} {
+		path, header := "/v1/messages", []string{"Content-Type: application/json", "X-Api-Key: " + token}
+		if strings.HasPrefix(where, "?") {
+			path += where + foreign
+		} else {
+			header = append(header, where+": "+foreign)
+		}
+		if code, body := g.Model("POST", "anthropic", path, hello, header...); code != 401 || !strings.Contains(body, "token of the gateway") {
+			t.Errorf("%s: %d %s", where, code, body)
+		}
+	}
 	if n := len(m.Asked()); n != 0 {
 		t.Errorf("%d requests reached the model", n)
 	}
-	// A header with an underscore is another one to us, and may be the same to the provider.
-	for _, name := range []string{"X_Api_Key", "x_api-key"} {
-		if code, body := g.Model("POST", "anthropic", "/v1/messages", hello, "Content-Type: application/json", "X-Api-Key: "+token, name+": "+foreign); code != 200 {
-			t.Errorf("%s: %d %s", name, code, body)
-		}
+	// Whose account it is is decided by the gateway's own key, which is what arrives.
+	if code, body := g.AskModel("anthropic", token, hello, "OpenAI-Organization: org-theirs", "ChatGPT-Account-ID: theirs"); code != 200 {
+		t.Errorf("%d %s", code, body)
 	}
 	for _, a := range m.Asked() {
-		if s := toJSON(a.Header); strings.Contains(s, foreign) || strings.Contains(s, token) || !strings.Contains(s, lab.UpstreamToken) {
+		if s := toJSON(a.Header); strings.Contains(s, "theirs") || strings.Contains(s, token) || !strings.Contains(s, lab.UpstreamToken) {
 			t.Errorf("sent on with %s", s)
+		}
+	}
+	for _, r := range modelBook(t, g, 9) {
+		if strings.Contains(toJSON(r), foreign) {
+			t.Errorf("on record: %s", toJSON(r))
 		}
 	}
 }
@@ -116,7 +132,10 @@ func TestL97ProviderFetches(t *testing.T) {
 		`{"model":"c","messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"image","source":{"type":"url","url":"https://evil.example/"}}]}]}]}`,
 		`{"model":"c","messages":[],"tools":[{"type":"web_fetch_20250910","name":"web_fetch"}]}`,
 		`{"model":"c","messages":[],"tools":[{"type":"web_fetch\u005f20250910","name":"web_fetch"}]}`,
-		`{"model":"c","messages":[],"mcp_servers":[{"type":"url","url":"https://evil.example/mcp","name":"m"}]}`,
+		`{"model":"c","messages":[],"mcp_servers":[{"type":"url","url":"https://evil.example/mcp","name":"m","authorization_token":"t"}]}`,
+		`{"model":"c","messages":[],"container":{"id":"c","skills":[{"skill_id":"s"}]}}`,
+		`{"model":"c","messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"search_result","source":"https://a.example"},{"type":"image","source":{"type":"url","url":"https://evil.example/"}}]}]}]}`,
+		`{"model":"c","messages":[],"fallbacks":[{"model":"another"}]}`,
 	} {
 		if code, answer := g.AskModel("anthropic", g.Person("claude"), body); code != 429 || !strings.Contains(answer, "is pending") {
 			t.Errorf("%s: %d %s", body, code, answer)

@@ -233,3 +233,12 @@ func (r *messagesReader) whole(body []byte) ([]access.ToolCall, error) {
 	}
 	return out, nil
 }
+
+func firstOf(a ...string) string {
+	for _, s := range a {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}

@@ -23,11 +23,10 @@ func (h *Handler) digest(r *http.Request, forwarded http.Header, body []byte) ac
 		buf = appendField(buf, s)
 	}
 	for _, name := range slices.Sorted(maps.Keys(forwarded)) {
-		if slices.Contains(attemptHeaders, name) {
-			continue
-		}
 		for _, v := range forwarded[name] {
-			buf = appendField(appendField(buf, name), v)
+			if !isAttempt(name, v) {
+				buf = appendField(appendField(buf, name), v)
+			}
 		}
 	}
 	buf = appendField(buf, "") // no header has an empty name

@@ -117,6 +117,9 @@ func cutWrites(w http.ResponseWriter, p gate.Permit) (undo func()) {
 
 // send asks the provider and relays what it answers.
 func (d *delivery) send() error {
+	if err := d.p.Record(recording.Header, recording.FromClient, d.x.head); err != nil {
+		return err
+	}
 	resp, err := d.x.h.o.Upstream.RoundTrip(d.p, d.x.request())
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -23,9 +24,9 @@ type exchange struct {
 
 	header http.Header // as it is forwarded
 	body   []byte      // as it came, and is sent
-	// recorded is the body with its secrets replaced.
-	recorded []byte
-	redact   redacter
+	// head and recorded are the request's headers and its body with their secrets replaced.
+	head, recorded []byte
+	redact         redacter
 }
 
 // newExchange reads a request as far as it can be read. With a refusal the exchange still names the operation, so that
@@ -35,18 +36,30 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 	api, name, why := apiOf(r)
 	x := &exchange{h: h, r: r, m: &access.Model{API: api, Model: name}, redact: redacter{h.o.Masks.Scope(by.Session), h.o.Found.Scope(by.Session)}}
 	x.op = &access.Operation{ID: access.OperationID(access.NewID(now)), Session: by.Session, Time: now, Principal: by.Principal, Target: h.o.Target,
-		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Trace: by.Trace, Reason: x.redact.string(r.Header.Get("Gatebook-Reason"))},
-		Verb:   strings.ToLower(r.Method), Command: x.redact.string(r.Method + " " + r.URL.RequestURI()), Model: x.m}
+		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Trace: by.Trace, Reason: r.Header.Get("Gatebook-Reason")},
+		Verb:   strings.ToLower(r.Method), Command: r.Method + " " + r.URL.RequestURI(), Model: x.m}
 	for _, step := range []func() *access.Refusal{
 		func() *access.Refusal { return why },
+		x.credentials,
 		func() *access.Refusal { return checkHeader(r.Header) },
 		x.readBody, x.find, x.decode, x.finish,
 	} {
 		if why := step(); why != nil {
-			return x, why
+			x.hide()
+			return x, x.hideRefusal(why)
 		}
 	}
+	x.hide()
 	return x, nil
+}
+
+// credentials refuses a request that shows another one than the gateway's token.
+func (x *exchange) credentials() *access.Refusal {
+	key, why := foreignKey(x.r)
+	if why != nil {
+		x.h.o.Found.Learn([]byte(key))
+	}
+	return why
 }
 
 func (x *exchange) readBody() (why *access.Refusal) {
@@ -61,24 +74,41 @@ func (x *exchange) readBody() (why *access.Refusal) {
 	return nil
 }
 
-// find looks for secrets in what is sent, and makes the body as it is recorded.
+// find looks for secrets in what is sent.
 func (x *exchange) find() *access.Refusal {
-	names, values := detect(x.body)
-	for _, v := range values {
-		for _, form := range unescaped(v) {
-			x.h.o.Found.Learn(form)
+	for _, sent := range [][]byte{x.body, lines(x.r.Method, x.r.URL.RequestURI(), x.header)} {
+		names, values := detect(sent)
+		for _, v := range values {
+			for _, form := range unescaped(v) {
+				x.h.o.Found.Learn(form)
+			}
 		}
+		x.m.Findings = append(x.m.Findings, names...)
 	}
-	var known bool
-	var err error
-	if x.recorded, known, err = x.redact.bytes(x.body); err != nil {
-		return access.Refuse(access.CodeUnmaskable, err, "the request's body cannot be masked for the record")
+	return nil
+}
+
+// authorization is the finding of what the provider is to log in with at another server.
+const authorization = "authorization"
+
+// record makes what is sent as it is recorded: with its secrets replaced.
+func (x *exchange) record(secrets []string) *access.Refusal {
+	for _, s := range secrets {
+		x.h.o.Found.Learn([]byte(s))
+		x.m.Findings = append(x.m.Findings, authorization)
 	}
-	if known {
-		names = append(names, knownValue)
-		slices.Sort(names)
+	var inHead, inBody bool
+	var err, err2 error
+	x.head, inHead, err = x.redact.bytes(lines(x.r.Method, x.r.URL.RequestURI(), x.header))
+	x.recorded, inBody, err2 = x.redact.bytes(x.body)
+	if err := errors.Join(err, err2); err != nil {
+		return access.Refuse(access.CodeUnmaskable, err, "the request cannot be masked for the record")
 	}
-	x.m.Findings = names
+	if inHead || inBody {
+		x.m.Findings = append(x.m.Findings, knownValue)
+	}
+	slices.Sort(x.m.Findings)
+	x.m.Findings = slices.Compact(x.m.Findings)
 	return nil
 }
 
@@ -91,19 +121,40 @@ func (x *exchange) decode() *access.Refusal {
 	switch x.m.API {
 	case apiModels, apiHello:
 	case apiMessages, apiCountTokens, apiChat, apiResponses:
-		if t, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-			return malformed("the request's content type is %q, which is not application/json", x.r.Header.Get("Content-Type"))
+		why := checkType(x.r.Header.Get("Content-Type"))
+		if why != nil {
+			return why
 		}
 		var err error
-		if q, err = readQuestion(x.m.API, x.body, x.m); err != nil || !isJSON(x.body) {
-			return access.Refuse(access.CodeMalformed, err, "the request's body is no JSON that can be read in one way alone: a key that is there twice, text that is not UTF-8, a value of another type than the API's, or something behind the end")
+		if q, err = readQuestion(x.m.API, x.body, x.m); err != nil {
+			return access.Refuse(access.CodeMalformed, err, "the request's body is no JSON that can be read in one way alone: a key that is there twice, or differs from one of the API's in case alone, text that is not UTF-8, a value of another type than the API's, or something behind the end")
+		}
+		for _, f := range q.long {
+			x.blind(f, fmt.Sprintf("there are more than %d", maxNames))
 		}
 	default:
 		for _, f := range unread {
-			x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: "model." + f, Why: "the API at " + x.m.API + " is not read"})
+			x.blind("model."+f, "the API at "+x.m.API+" is not read")
 		}
 	}
 	x.claims(&q)
+	return x.record(q.secrets)
+}
+
+// blind says that policy cannot know a field.
+func (x *exchange) blind(field, why string) {
+	x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: field, Why: why})
+}
+
+// checkType refuses a body that could be read as something else than JSON in UTF-8.
+func checkType(contentType string) *access.Refusal {
+	t, params, err := mime.ParseMediaType(contentType)
+	if err != nil || t != "application/json" {
+		return malformed("the request's content type is %q, which is not application/json", contentType)
+	}
+	if c, there := params["charset"]; there && !strings.EqualFold(c, "utf-8") {
+		return malformed("the request's character set is %q, which is not utf-8", c)
+	}
 	return nil
 }
 
@@ -136,6 +187,11 @@ func (x *exchange) claims(q *question) {
 	if thread := x.r.Header.Get("Thread-Id"); thread != "" && thread != x.m.Conversation && x.m.Agent == "" {
 		x.m.Agent = thread // Codex: a thread that is not the session's own is a sub-agent's
 	}
+	for name := range x.r.Header {
+		if slices.Contains(accountHeaders, plainName(name)) {
+			q.flags = append(q.flags, "the request names an account ("+name+"), which is the gateway's to choose")
+		}
+	}
 	x.m.Flags = q.flags
 	x.h.used.before(x.op.Principal, x.op.Session, x.m, q.user)
 	if len(x.h.o.Prices) == 0 || x.m.Model == "" {
@@ -143,12 +199,12 @@ func (x *exchange) claims(q *question) {
 	}
 	if _, priced := x.h.price(x.m.Model); !priced {
 		for _, f := range []string{"model.sessionCost", "model.dayCost"} {
-			x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: f, Why: "the configuration has no price for " + x.redact.string(x.m.Model)})
+			x.blind(f, "the configuration has no price for "+x.m.Model)
 		}
 	}
 }
 
-// finish gives the operation its words and its digest, and hides in all that is kept of it what is secret.
+// finish gives the operation its words and its digest.
 func (x *exchange) finish() *access.Refusal {
 	x.op.Digest = x.h.digest(x.r, x.header, x.body)
 	m := x.m
@@ -159,8 +215,14 @@ func (x *exchange) finish() *access.Refusal {
 	if m.Model != "" && m.Bytes > 0 {
 		about = fmt.Sprintf(" # %s, %d messages, %d bytes", m.Model, m.Turns, m.Bytes)
 	}
-	x.op.Command = x.redact.string(x.r.Method + " " + x.r.URL.RequestURI() + about + unusual(x.header))
-	for _, s := range []*string{&m.API, &m.Model, &m.Conversation, &m.Agent, &m.ParentAgent, &m.Prompt, &x.op.Client.UserAgent, &x.op.Client.Trace} {
+	x.op.Command += about + unusual(x.header)
+	return nil
+}
+
+// hide replaces, in all that is kept of an operation, what is secret.
+func (x *exchange) hide() {
+	m, c := x.m, &x.op.Client
+	for _, s := range []*string{&x.op.Command, &m.API, &m.Model, &m.Conversation, &m.Agent, &m.ParentAgent, &m.Prompt, &c.UserAgent, &c.Trace, &c.Reason} {
 		*s = x.redact.string(*s)
 	}
 	for _, list := range [][]string{m.Tools, m.ServerTools, m.Results, m.Flags} {
@@ -168,16 +230,29 @@ func (x *exchange) finish() *access.Refusal {
 			list[i] = x.redact.string(list[i])
 		}
 	}
-	return nil
+	for i := range x.op.Uninspectable {
+		x.op.Uninspectable[i].Why = x.redact.string(x.op.Uninspectable[i].Why)
+	}
+}
+
+// hideRefusal does the same for why it is refused, which names what was read.
+func (x *exchange) hideRefusal(why *access.Refusal) *access.Refusal {
+	why.Message, why.Advice = x.redact.string(why.Message), x.redact.string(why.Advice)
+	if why.Cause != nil {
+		why.Cause = errors.New(x.redact.string(why.Cause.Error()))
+	}
+	return why
 }
 
 // card is what approvers see: all of the request, with its secrets replaced.
 func (x *exchange) card(context.Context) (access.Card, error) {
-	var pretty bytes.Buffer
-	if json.Indent(&pretty, x.recorded, "", "  ") != nil { // not JSON: as it is
-		return access.Card{Object: string(x.recorded)}, nil
+	out := bytes.NewBuffer(bytes.ReplaceAll(x.head, []byte("\r\n"), []byte("\n")))
+	out.WriteByte('\n')
+	if n := out.Len(); json.Indent(out, x.recorded, "", "  ") != nil { // not JSON: as it is
+		out.Truncate(n)
+		out.Write(x.recorded)
 	}
-	return access.Card{Object: pretty.String()}, nil
+	return access.Card{Object: out.String()}, nil
 }
 
 // reads reports whether the call only asks what there is.

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -9,208 +8,194 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gatebook/internal/access"
-	"gatebook/internal/wire/httpheader"
 )
 
-// question is what a request says. Its JSON is read strictly: a key that is there twice, or bytes that are not UTF-8, are
-// an error, since two readers could read them differently; what else it holds is left alone.
+// maxNames bounds each list that is kept of a request. A longer one is unknown to policy.
+const maxNames = 1000
+
+// question is what a request says. Its body is read once, to its end; what has no meaning here is left alone.
 type question struct {
 	*access.Model
+	p *parser
 	// user is whom the client says it works for.
 	user string
 	// flags name claims that contradict each other.
 	flags []string
+	// secrets are what the provider is to log in with elsewhere.
+	secrets []string
+	// written are the texts of each turn that is a user's.
+	written [][]jsontext.Value
+	// seen are the names in ServerTools, and long the fields that hold more than is kept.
+	seen map[string]bool
+	long []string
 }
 
 // readQuestion reads a body as the provider of that API would.
 func readQuestion(api string, body []byte, m *access.Model) (question, error) {
-	q := question{Model: m}
+	q := question{Model: m, p: newParser(body), seen: map[string]bool{}}
+	if k := q.p.PeekKind(); k != '{' {
+		return q, q.p.not("an object", k)
+	}
+	read := q.responses
 	switch api {
 	case apiMessages, apiCountTokens:
-		return q, q.readMessages(body)
+		read = q.messages
 	case apiChat:
-		return q, q.readChat(body)
+		read = q.chat
 	}
-	return q, q.readResponses(body)
+	if err := q.p.object(read); err != nil {
+		return q, err
+	}
+	if err := q.p.end(); err != nil {
+		return q, err
+	}
+	for _, texts := range slices.Backward(q.written) {
+		if q.Prompt = human(texts); q.Prompt != "" {
+			break
+		}
+	}
+	return q, nil
 }
 
-// block is a part of a message's content, in the words of any API.
-type block struct {
-	Type      string         `json:"type"`
-	Text      string         `json:"text"`
-	ToolUseID string         `json:"tool_use_id"`
-	FileID    string         `json:"file_id"`
-	Source    source         `json:"source"`
-	Content   jsontext.Value `json:"content"`
+// messages reads a member of a request to Anthropic's Messages API.
+func (q *question) messages(key string) error {
+	switch key {
+	case "model":
+		return q.p.read(&q.Model.Model)
+	case "stream":
+		return q.p.read(&q.Stream)
+	case "max_tokens":
+		return q.p.read(&q.MaxTokens)
+	case "metadata":
+		return q.p.object(func(key string) error {
+			if key != "user_id" {
+				return q.p.SkipValue()
+			}
+			var user string
+			err := q.p.read(&user)
+			q.metadata(user)
+			return err
+		})
+	case "system":
+		return q.content(&turn{}, 0)
+	case "messages":
+		return q.p.array(q.turn)
+	case "tools":
+		return q.p.array(q.messagesTool)
+	case "mcp_servers":
+		return q.p.array(q.mcpServer)
+	case "container":
+		return q.container()
+	case "fallbacks", "models":
+		return q.otherModels()
+	}
+	return q.p.SkipValue()
 }
 
-// source is where the provider is to take an image or a document from.
-type source struct {
-	Type   string `json:"type"`
-	URL    string `json:"url"`
-	FileID string `json:"file_id"`
+// clientTools are the tools that Anthropic defines and a client runs, before their dates. Any other is taken for the
+// provider's.
+var clientTools = []string{"bash", "text_editor", "computer", "memory"}
+
+func (q *question) messagesTool() error {
+	var kind, name string
+	err := q.p.object(func(key string) error {
+		switch key {
+		case "type":
+			return q.p.read(&kind)
+		case "name":
+			return q.p.read(&name)
+		}
+		return q.p.SkipValue()
+	})
+	base, date := kind, ""
+	if i := strings.LastIndexByte(kind, '_'); i > 0 {
+		base, date = kind[:i], kind[i+1:]
+	}
+	if kind == "" || kind == "custom" || len(date) == 8 && slices.Contains(clientTools, base) {
+		q.tool(name)
+	} else {
+		q.serverTool(kind)
+	}
+	return err
 }
 
-// blocks reads a message's content: a string, or a list of blocks.
-func blocks(content jsontext.Value) ([]block, error) {
-	switch content.Kind() {
-	case '"':
+func (q *question) mcpServer() error {
+	return q.p.object(func(key string) error {
 		var s string
-		err := json.Unmarshal(content, &s)
-		return []block{{Type: "text", Text: s}}, err
-	case '[':
-		var out []block
-		err := json.Unmarshal(content, &out)
-		return out, err
-	case '{': // OpenAI takes some that are alone
-		var one block
-		err := json.Unmarshal(content, &one)
-		return []block{one}, err
-	}
-	return nil, nil
-}
-
-// human is what a person wrote in a message: its texts without the blocks that clients add.
-func human(bs []block) string {
-	var out []string
-	for _, b := range bs {
-		if b.Type != "text" && b.Type != "input_text" {
-			continue
-		}
-		if s := strings.TrimSpace(withoutReminders(b.Text)); s != "" {
-			out = append(out, s)
-		}
-	}
-	return strings.Join(out, "\n")
-}
-
-// reminders are the elements that Claude Code and Codex put around what no person wrote.
-var reminders = []string{"system-reminder", "environment_context", "user_instructions"}
-
-func withoutReminders(s string) string {
-	for _, tag := range reminders {
-		for from := 0; ; {
-			begin := strings.Index(s[from:], "<"+tag+">")
-			if begin < 0 {
-				break
-			}
-			begin += from
-			end := strings.Index(s[begin:], "</"+tag+">")
-			if end < 0 { // it is not an element, so somebody wrote it
-				break
-			}
-			s, from = s[:begin]+s[begin+end+len(tag)+3:], begin
-		}
-	}
-	return s
-}
-
-// fetches lists what the provider is to fetch itself for some content, or to take from what is stored with it.
-func (q *question) fetches(bs []block) error {
-	for _, b := range bs {
-		if b.Source.URL != "" {
-			q.addServerTool("url:" + b.Source.URL)
-		}
-		for _, id := range []string{b.FileID, b.Source.FileID} {
-			if id != "" {
-				q.addServerTool("file:" + id)
-			}
-		}
-		if len(b.Content) == 0 || b.Type == "text" {
-			continue
-		}
-		inner, err := blocks(b.Content)
-		if err != nil {
-			continue // of another form: a result of the provider's own tools
-		}
-		if err := q.fetches(inner); err != nil {
+		switch key {
+		case "url":
+			err := q.p.read(&s)
+			q.serverTool("mcp:" + s)
+			return err
+		case "authorization_token":
+			err := q.p.read(&s)
+			q.secret(s)
 			return err
 		}
-	}
-	return nil
+		return q.p.SkipValue()
+	})
 }
 
-func (q *question) addServerTool(name string) {
-	if !slices.Contains(q.ServerTools, name) {
-		q.ServerTools = append(q.ServerTools, name)
-	}
-}
-
-// messagesRequest is what is read of a request to Anthropic's Messages API.
-type messagesRequest struct {
-	Model     string `json:"model"`
-	Stream    bool   `json:"stream"`
-	MaxTokens int64  `json:"max_tokens"`
-	Metadata  struct {
-		UserID string `json:"user_id"`
-	} `json:"metadata"`
-	Messages []struct {
-		Role    string         `json:"role"`
-		Content jsontext.Value `json:"content"`
-	} `json:"messages"`
-	Tools []struct {
-		Type string `json:"type"`
-		Name string `json:"name"`
-	} `json:"tools"`
-	MCPServers []struct {
-		URL string `json:"url"`
-	} `json:"mcp_servers"`
-}
-
-func (q *question) readMessages(body []byte) error {
-	var r messagesRequest
-	if err := json.Unmarshal(body, &r); err != nil {
+// container reads which of the provider's own machines, and which of its skills, a call is for.
+func (q *question) container() error {
+	named := func(prefix string) error {
+		var s string
+		err := q.p.read(&s)
+		if s != "" {
+			q.serverTool(prefix + s)
+		}
 		return err
 	}
-	q.Model.Model, q.Stream, q.MaxTokens, q.Turns = r.Model, r.Stream, r.MaxTokens, int64(len(r.Messages))
-	latest := true // until the model's own last turn
-	for _, m := range slices.Backward(r.Messages) {
-		bs, err := blocks(m.Content)
-		if err != nil {
-			return err
-		}
-		if err := q.fetches(bs); err != nil {
-			return err
-		}
-		latest = latest && m.Role != "assistant"
-		for _, b := range bs {
-			if latest && b.Type == "tool_result" && b.ToolUseID != "" {
-				q.Results = append(q.Results, b.ToolUseID)
-			}
-		}
-		if q.Prompt == "" && m.Role == "user" {
-			q.Prompt = human(bs)
-		}
+	if q.p.PeekKind() == '"' {
+		return named("container:")
 	}
-	for _, t := range r.Tools {
-		if t.Type == "" || t.Type == "custom" || clientTool(t.Type) {
-			q.Tools = append(q.Tools, t.Name)
-		} else {
-			q.addServerTool(t.Type)
+	return q.p.object(func(key string) error {
+		switch key {
+		case "id":
+			return named("container:")
+		case "skills":
+			return q.p.array(func() error {
+				return q.p.object(func(key string) error {
+					if key == "skill_id" {
+						return named("skill:")
+					}
+					return q.p.SkipValue()
+				})
+			})
 		}
-	}
-	for _, s := range r.MCPServers {
-		q.addServerTool("mcp:" + s.URL)
-	}
-	return q.readMetadata(r.Metadata.UserID)
+		return q.p.SkipValue()
+	})
 }
 
-// clientTool reports whether a tool that Anthropic defines is run by the client. Any other is taken for the provider's.
-func clientTool(kind string) bool {
-	return httpheader.HasAnyPrefix(kind, []string{"bash_", "text_editor_", "computer_", "memory_"})
+// otherModels reads which models may answer in place of the one that is asked for: names, or objects with one.
+func (q *question) otherModels() error {
+	var name string
+	switch q.p.PeekKind() {
+	case '[':
+		return q.p.array(q.otherModels)
+	case '"':
+		err := q.p.read(&name)
+		q.serverTool("model:" + name)
+		return err
+	}
+	return q.p.object(func(key string) error {
+		if key == "model" {
+			return q.otherModels()
+		}
+		return q.p.SkipValue()
+	})
 }
 
-// readMetadata reads user_id, in which Claude Code puts a JSON object with its session.
-func (q *question) readMetadata(user string) error {
+// metadata reads user_id, in which Claude Code puts a JSON object with its session.
+func (q *question) metadata(user string) {
 	var id struct {
 		Session string `json:"session_id"`
 	}
 	if !strings.HasPrefix(user, "{") || json.Unmarshal([]byte(user), &id) != nil {
 		q.user = user
-		return nil
+		return
 	}
 	q.converse(id.Session)
-	return nil
 }
 
 // converse takes a name for the conversation. Two that differ are flagged, and the first stays.
@@ -224,5 +209,29 @@ func (q *question) converse(id string) {
 	}
 }
 
-// isJSON reports whether a body begins as a JSON object.
-func isJSON(body []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) }
+func (q *question) secret(s string) {
+	if s != "" && len(q.secrets) < maxNames {
+		q.secrets = append(q.secrets, s)
+	}
+}
+
+func (q *question) tool(name string) { q.Tools = q.keep(q.Tools, "model.tools", name) }
+
+func (q *question) serverTool(name string) {
+	if !q.seen[name] {
+		if q.ServerTools = q.keep(q.ServerTools, "model.serverTools", name); len(q.seen) < maxNames {
+			q.seen[name] = true
+		}
+	}
+}
+
+// keep adds to a list, or notes that it has become too long.
+func (q *question) keep(list []string, field, name string) []string {
+	if len(list) < maxNames {
+		return append(list, name)
+	}
+	if !slices.Contains(q.long, field) {
+		q.long = append(q.long, field)
+	}
+	return list
+}

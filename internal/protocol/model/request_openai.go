@@ -1,161 +1,214 @@
 package model
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// chatRequest is what is read of a request to OpenAI's chat completions, which many others offer as well.
-type chatRequest struct {
-	Model               string `json:"model"`
-	Stream              bool   `json:"stream"`
-	MaxTokens           int64  `json:"max_tokens"`
-	MaxCompletionTokens int64  `json:"max_completion_tokens"`
-	User                string `json:"user"`
-	SafetyIdentifier    string `json:"safety_identifier"`
-	Messages            []struct {
-		Role       string         `json:"role"`
-		Content    jsontext.Value `json:"content"`
-		ToolCallID string         `json:"tool_call_id"`
-	} `json:"messages"`
-	Tools []struct {
-		Type     string `json:"type"`
-		Function named  `json:"function"`
-		Custom   named  `json:"custom"`
-	} `json:"tools"`
-	Functions []named        `json:"functions"`
-	WebSearch jsontext.Value `json:"web_search_options"`
-}
-
-type named struct {
-	Name string `json:"name"`
-}
-
-func (q *question) readChat(body []byte) error {
-	var r chatRequest
-	if err := json.Unmarshal(body, &r); err != nil {
-		return err
-	}
-	q.Model.Model, q.Stream, q.Turns = r.Model, r.Stream, int64(len(r.Messages))
-	q.MaxTokens = max(r.MaxTokens, r.MaxCompletionTokens)
-	q.user = firstOf(r.SafetyIdentifier, r.User)
-	latest := true
-	for _, m := range slices.Backward(r.Messages) {
-		bs, err := blocks(m.Content)
-		if err != nil {
+// chat reads a member of a request to OpenAI's chat completions, which many others offer as well, with additions of
+// their own.
+func (q *question) chat(key string) error {
+	switch key {
+	case "model":
+		return q.p.read(&q.Model.Model)
+	case "stream":
+		return q.p.read(&q.Stream)
+	case "max_tokens", "max_completion_tokens":
+		return q.limit()
+	case "user", "safety_identifier":
+		return q.person(key)
+	case "messages":
+		return q.p.array(q.turn)
+	case "tools":
+		return q.p.array(q.chatTool)
+	case "functions":
+		return q.p.array(func() error {
+			name, err := q.named()
+			q.tool(name)
 			return err
-		}
-		if latest = latest && m.Role != "assistant"; latest && m.ToolCallID != "" {
-			q.Results = append(q.Results, m.ToolCallID)
-		}
-		if q.Prompt == "" && m.Role == "user" {
-			q.Prompt = human(bs)
-		}
+		})
+	case "models":
+		return q.otherModels()
+	case "web_search_options", "plugins", "search_parameters":
+		return q.serverOption(key)
 	}
-	for _, t := range r.Tools {
-		switch t.Type {
-		case "function":
-			q.Tools = append(q.Tools, t.Function.Name)
-		case "custom":
-			q.Tools = append(q.Tools, t.Custom.Name)
-		default:
-			q.addServerTool(t.Type)
-		}
-	}
-	for _, f := range r.Functions {
-		q.Tools = append(q.Tools, f.Name)
-	}
-	if k := r.WebSearch.Kind(); k != 0 && k != 'n' {
-		q.addServerTool("web_search")
-	}
-	return nil
+	return q.p.SkipValue()
 }
 
-// responsesRequest is what is read of a request to OpenAI's responses.
-type responsesRequest struct {
-	Model            string         `json:"model"`
-	Stream           bool           `json:"stream"`
-	MaxOutputTokens  int64          `json:"max_output_tokens"`
-	User             string         `json:"user"`
-	SafetyIdentifier string         `json:"safety_identifier"`
-	Input            jsontext.Value `json:"input"`
-	Tools            []struct {
-		Type        string `json:"type"`
-		Name        string `json:"name"`
-		ServerURL   string `json:"server_url"`
-		Environment struct {
-			Type string `json:"type"`
-		} `json:"environment"`
-	} `json:"tools"`
+// limit reads how long an answer may be.
+func (q *question) limit() error {
+	var n int64
+	err := q.p.read(&n)
+	q.MaxTokens = max(q.MaxTokens, n)
+	return err
 }
 
-// inputItem is one item of what a response is asked to.
-type inputItem struct {
-	Type    string         `json:"type"`
-	Role    string         `json:"role"`
-	Content jsontext.Value `json:"content"`
-	CallID  string         `json:"call_id"`
+// person reads whom the client says it works for; user is the older name.
+func (q *question) person(key string) error {
+	var s string
+	err := q.p.read(&s)
+	if s != "" && (key != "user" || q.user == "") {
+		q.user = s
+	}
+	return err
 }
 
-func (q *question) readResponses(body []byte) error {
-	var r responsesRequest
-	if err := json.Unmarshal(body, &r); err != nil {
-		return err
+// serverOption reads a member that makes the provider do something by itself, where it is there.
+func (q *question) serverOption(key string) error {
+	v, err := q.p.value()
+	if k := v.Kind(); err == nil && k != 'n' && k != 'f' {
+		if key == "web_search_options" {
+			key = "web_search"
+		}
+		q.serverTool(key)
 	}
-	q.Model.Model, q.Stream, q.MaxTokens = r.Model, r.Stream, r.MaxOutputTokens
-	q.user = firstOf(r.SafetyIdentifier, r.User)
-	items := []inputItem{{Role: "user", Content: r.Input}}
-	if r.Input.Kind() == '[' {
-		items = nil
-		if err := json.Unmarshal(r.Input, &items); err != nil {
-			return err
+	return err
+}
+
+// named reads an object with a name.
+func (q *question) named() (name string, err error) {
+	err = q.p.object(func(key string) error {
+		if key == "name" {
+			return q.p.read(&name)
 		}
-	}
-	q.Turns = int64(len(items))
-	latest := true
-	for _, it := range slices.Backward(items) {
-		isResult := strings.HasSuffix(it.Type, "_output")
-		latest = latest && (isResult || it.Role == "user" || it.Role == "developer" || it.Role == "system")
-		if latest && isResult && it.CallID != "" {
-			q.Results = append(q.Results, it.CallID)
-		}
-		bs, err := blocks(it.Content)
-		if err != nil {
-			return err
-		}
-		if q.Prompt == "" && it.Role == "user" {
-			q.Prompt = human(bs)
-		}
-	}
-	for _, t := range r.Tools {
-		switch t.Type {
+		return q.p.SkipValue()
+	})
+	return name, err
+}
+
+func (q *question) chatTool() error {
+	var kind, name string
+	err := q.p.object(func(key string) (err error) {
+		switch key {
+		case "type":
+			return q.p.read(&kind)
 		case "function", "custom":
-			q.Tools = append(q.Tools, t.Name)
-		case "local_shell", "apply_patch", "computer_use_preview", "computer":
-			q.Tools = append(q.Tools, t.Type)
-		case "mcp":
-			q.addServerTool("mcp:" + t.ServerURL)
-		case "shell":
-			if t.Environment.Type == "local" {
-				q.Tools = append(q.Tools, t.Type)
-				continue
-			}
-			q.addServerTool(t.Type)
-		default:
-			q.addServerTool(t.Type)
+			name, err = q.named()
+			return err
+		}
+		return q.p.SkipValue()
+	})
+	if kind == "function" || kind == "custom" {
+		q.tool(name)
+	} else {
+		q.serverTool(kind)
+	}
+	return err
+}
+
+// responses reads a member of a request to OpenAI's responses.
+func (q *question) responses(key string) error {
+	switch key {
+	case "model":
+		return q.p.read(&q.Model.Model)
+	case "stream":
+		return q.p.read(&q.Stream)
+	case "max_output_tokens":
+		return q.limit()
+	case "user", "safety_identifier":
+		return q.person(key)
+	case "input":
+		if q.p.PeekKind() != '"' {
+			return q.p.array(q.turn)
+		}
+		v, err := q.p.value()
+		q.Turns, q.written = 1, append(q.written, []jsontext.Value{v})
+		return err
+	case "tools":
+		return q.p.array(q.responsesTool)
+	case "models":
+		return q.otherModels()
+	case "previous_response_id", "conversation", "prompt":
+		return q.stored()
+	case "background", "plugins":
+		return q.serverOption(key)
+	}
+	return q.p.SkipValue()
+}
+
+// stored reads what of a conversation is kept by the provider, and cannot be seen here: a name, or an object with an id.
+func (q *question) stored() error {
+	var id string
+	if q.p.PeekKind() == '"' {
+		err := q.p.read(&id)
+		q.serverTool("stored:" + id)
+		return err
+	}
+	return q.p.object(func(key string) error {
+		if key != "id" {
+			return q.p.SkipValue()
+		}
+		err := q.p.read(&id)
+		q.serverTool("stored:" + id)
+		return err
+	})
+}
+
+// responsesTool is what is read of a tool that a response may use.
+type responsesTool struct {
+	kind, name, server, environment string
+}
+
+func (q *question) responsesTool() error {
+	var t responsesTool
+	err := q.p.object(func(key string) error {
+		switch key {
+		case "type":
+			return q.p.read(&t.kind)
+		case "name":
+			return q.p.read(&t.name)
+		case "server_url", "connector_id":
+			return q.p.read(&t.server)
+		case "authorization":
+			var s string
+			err := q.p.read(&s)
+			q.secret(s)
+			return err
+		case "headers":
+			return q.headers()
+		case "environment":
+			return q.p.object(func(key string) error {
+				if key == "type" {
+					return q.p.read(&t.environment)
+				}
+				return q.p.SkipValue()
+			})
+		}
+		return q.p.SkipValue()
+	})
+	switch t.kind {
+	case "function", "custom":
+		q.tool(t.name)
+	case "local_shell", "apply_patch", "computer_use_preview", "computer":
+		q.tool(t.kind)
+	case "mcp":
+		q.serverTool("mcp:" + t.server)
+	case "shell":
+		if t.environment == "local" {
+			q.tool(t.kind)
+			break
+		}
+		q.serverTool(t.kind)
+	default:
+		q.serverTool(t.kind)
+	}
+	return err
+}
+
+// headers reads what the provider is to send to an MCP server.
+func (q *question) headers() error {
+	v, err := q.p.value()
+	if err != nil {
+		return err
+	}
+	var all map[string]string
+	if err := json.Unmarshal(v, &all); err != nil {
+		return err
+	}
+	for name, value := range all {
+		if namesCredential(name) {
+			q.secret(value)
 		}
 	}
 	return nil
-}
-
-func firstOf(a ...string) string {
-	for _, s := range a {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }

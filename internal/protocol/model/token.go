@@ -3,7 +3,13 @@ package model
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
 	"strings"
+
+	"gatebook/internal/access"
+	"gatebook/internal/wire/httpheader"
 )
 
 // credentials are the headers that some provider takes a key from. Each may bring the gateway's token, none anything
@@ -68,4 +74,45 @@ func foreign(v string) bool {
 func shown(r *http.Request) string {
 	why, _ := r.Context().Value(carrierKey{}).(string)
 	return why
+}
+
+// credentialName is that of a header, or of a parameter, from which some provider or proxy takes a key.
+var credentialName = regexp.MustCompile(`(?i)(^|-)(api-?key|(access|auth|subscription)-key|token|auth|authorization|authentication|secret|password|credentials?)$`)
+
+func namesCredential(name string) bool { return credentialName.MatchString(plainName(name)) }
+
+// foreignKey finds what a request shows beside its token where some provider takes a key from: in another header, or in
+// the query. what is the key.
+func foreignKey(r *http.Request) (what string, why *access.Refusal) {
+	taken := slices.Concat(httpheader.Connection, claimHeaders)
+	for name, values := range r.Header {
+		for _, v := range values {
+			if !slices.Contains(taken, name) && (namesCredential(name) || hasForeign(v)) {
+				return v, beside("the header " + name)
+			}
+		}
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", access.Refuse(access.CodeMalformed, err, "the query could be read in two ways")
+	}
+	for name, values := range query {
+		for _, v := range values {
+			if namesCredential(name) || strings.EqualFold(name, "key") || hasForeign(v) {
+				return v, beside("the query's parameter " + name)
+			}
+		}
+	}
+	return "", nil
+}
+
+func beside(where string) *access.Refusal {
+	return access.Refuse(access.CodeUnauthenticated, nil, "the request shows a credential beside its token, in %s", where)
+}
+
+// hasForeign reports whether a provider's key stands in a value.
+func hasForeign(v string) bool {
+	const shortest = 20
+	parts := strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune(" \t=:;,\"'", r) })
+	return slices.ContainsFunc(parts, func(s string) bool { return len(s) >= shortest && foreign(s) })
 }

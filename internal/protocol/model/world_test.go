@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -44,8 +45,11 @@ type world struct {
 	upstream http.HandlerFunc
 	sent     []sent
 	emitted  []access.ToolCall
-	// told is called for each tool call that attribution is told of.
+	// told is called for each tool call that attribution is told of, card for each card that an approver would see.
 	told func(access.ToolCall)
+	card func(access.Card)
+	// gateLog takes what the gate logs.
+	gateLog io.Writer
 }
 
 type sent struct {
@@ -66,7 +70,7 @@ func newWorld(t *testing.T, upstream http.HandlerFunc, change ...func(*Options))
 	must(t, err)
 	t.Cleanup(up.Close)
 	w.masks = newEngine(t)
-	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return w }, Approvals: w, Revocations: w, Recorder: w.rec, Attribution: w})
+	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return w }, Approvals: w, Revocations: w, Recorder: w.rec, Attribution: w, Log: slog.New(slog.NewTextHandler(gateLog{w}, nil))})
 	must(t, err)
 	o := Options{Target: access.Target{Name: "test"}, Gate: g, Upstream: up, Masks: w.masks, Found: newEngine(t), Hold: time.Second,
 		Limits: Limits{RequestBodyBytes: 1 << 20, EventBytes: 1 << 20, AnswerBytes: 1 << 20}}
@@ -81,6 +85,18 @@ func newWorld(t *testing.T, upstream http.HandlerFunc, change ...func(*Options))
 	}))
 	t.Cleanup(w.front.Close)
 	return w
+}
+
+// gateLog is where the gate of a world logs.
+type gateLog struct{ w *world }
+
+func (l gateLog) Write(b []byte) (int, error) {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	if l.w.gateLog == nil {
+		return len(b), nil
+	}
+	return l.w.gateLog.Write(b)
 }
 
 func newEngine(t testing.TB) *mask.Engine {
@@ -127,8 +143,11 @@ func (*world) Register(access.Principal, access.SessionID, func(error)) func() {
 	return func() {}
 }
 
-func (*world) Ask(ctx context.Context, op *access.Operation, _ access.Decision, card func(context.Context) (access.Card, error)) (access.Approval, error) {
+func (w *world) Ask(ctx context.Context, op *access.Operation, _ access.Decision, card func(context.Context) (access.Card, error)) (access.Approval, error) {
 	c, err := card(ctx)
+	if w.card != nil {
+		w.card(c)
+	}
 	return access.Approval{ID: "approval-1", State: access.ApprovalPending, Operation: *op, Card: c}, err
 }
 
