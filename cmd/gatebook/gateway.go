@@ -305,9 +305,32 @@ func (g *gateway) openAttribution(ctx context.Context) error {
 	g.attribution = attribution.New(attribution.Options{Now: time.Now, Log: g.log, Record: func(s access.SessionID, c access.Cause) error {
 		return g.recorder.Note(string(s), recording.NoteCause, c)
 	}})
+	if err := g.awaitIndex(ctx); err != nil {
+		return err
+	}
 	calls, err := g.store.RecentCalls(ctx, time.Now().Add(-attribution.CallLife))
 	g.attribution.Remember(calls)
 	return err
+}
+
+// awaitIndex waits until the index has what an earlier process put on record last: what is open, and what budgets have
+// used, is read from it.
+func (g *gateway) awaitIndex(ctx context.Context) error {
+	for began, said := time.Now(), time.Now(); ; {
+		behind := g.recorder.Behind().IndexFrames
+		if behind == 0 {
+			return nil
+		}
+		if time.Since(said) > 5*time.Second {
+			said = time.Now()
+			g.log.Warn("waiting for the index, which follows the journal", "frames", behind, "for", time.Since(began).Round(time.Second))
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 func (g *gateway) openServer(ctx context.Context) error {

@@ -28,11 +28,16 @@ type Model struct {
 	Turns int64 `json:"turns,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
 	// SessionTokens and DayTokens are what this session, and this principal in the last 24 hours, have used on this
-	// target before this call: input and output together, from a cache or not. What is under way is not in it. SessionCost and DayCost are the same in millionths of a dollar.
+	// target before this call: input and output together, from a cache or not. A call that is under way is in it with what it
+	// may use at most. SessionCost and DayCost are the same in millionths of a dollar.
 	SessionTokens int64 `json:"sessionTokens,omitempty"`
 	DayTokens     int64 `json:"dayTokens,omitempty"`
 	SessionCost   int64 `json:"sessionCost,omitempty"`
 	DayCost       int64 `json:"dayCost,omitempty"`
+	// ReservedTokens is what this call may use itself, as far as can be told before it: a token for four bytes of the request,
+	// and maxTokens, which are taken for 128,000 where the request names none. ReservedCost is what that costs.
+	ReservedTokens int64 `json:"reservedTokens,omitempty"`
+	ReservedCost   int64 `json:"reservedCost,omitempty"`
 	// Findings name the detectors that found a credential in what is sent; known-value is one that the gateway knows to be
 	// secret.
 	Findings []string `json:"findings,omitempty"`
@@ -77,6 +82,10 @@ type ModelUse struct {
 	Time time.Time
 	// Tokens of every kind, and Cost in millionths of a dollar.
 	Tokens, Cost int64
+	// Model is set where nobody has counted, since the gateway died meanwhile: then RequestBytes and ResponseBytes are what
+	// was seen of the call.
+	Model                       string
+	RequestBytes, ResponseBytes int64
 }
 
 // ToolCall is one tool call that a model emitted.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,6 +100,32 @@ func TestModelBudgetSurvivesRestart(t *testing.T) {
 	g.Start()
 	if code, body := post(); code != 403 || !strings.Contains(body, "the budget is used up") {
 		t.Errorf("after a restart, in a new session: %d %s", code, body)
+	}
+}
+
+// What was under way when the gateway died is in the budgets by its length, and so is all that the index had not yet.
+func TestModelBudgetSurvivesCrash(t *testing.T) {
+	m := lab.StartMessages(t, lab.Turn{Text: strings.Repeat("a word ", 40), Until: t.Context().Done()})
+	m.Script("twice", lab.Turn{Text: "yes"})
+	policy := "rules:\n  - {id: all, protocol: model, effect: allow, reason: a test}\n"
+	g := lab.StartBareGateway(t, binary, lab.Options{Targets: m.Target("anthropic", ""), Policy: map[string]string{"p.yaml": policy}})
+	ask := func() {
+		g.AskModel("anthropic", g.Person("claude"), `{"model":"claude-x","max_tokens":9,"tools":[{"name":"x"}],"messages":[{"role":"user","content":"twice"}]}`)
+	}
+	ask()
+	const request, seen = 400, 200 // bytes, at least
+	answer, leave := g.OpenModel(t.Context(), "POST", "anthropic", "/v1/messages", `{"model":"claude-x","max_tokens":9,"tools":[{"name":"x"}],"stream":true,"messages":[{"role":"user","content":"`+strings.Repeat("x", request)+`"}]}`,
+		"Content-Type: application/json", "X-Api-Key: "+g.Person("claude"))
+	defer leave()
+	if _, err := io.ReadFull(answer.Body, make([]byte, seen)); err != nil {
+		t.Fatal(err)
+	}
+	g.Kill()
+	g.Start()
+	ask()
+	all := modelRecords(t, g, 3)
+	if used := all[2].Operation.Model.DayTokens; used < 135+request/4+seen/4 {
+		t.Errorf("%d tokens before the last call, on record are %+v", used, all[1].Outcome)
 	}
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -36,6 +37,8 @@ type script struct {
 type Turn struct {
 	Text string
 	Uses []ToolUse
+	// Until, where it is not nil, keeps the answer's last events back until it is closed, or the client leaves.
+	Until <-chan struct{}
 	// id of the answer, made up; the same for two would make one of them to Claude Code.
 	id string
 }
@@ -124,7 +127,15 @@ func (m *Messages) answer(w http.ResponseWriter, r *http.Request, body []byte) i
 		return writeJSON(w, t.whole(q.Model))
 	}
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-	for _, e := range t.events(q.Model) {
+	all := t.events(q.Model)
+	for i, e := range all {
+		if i == len(all)-2 && t.Until != nil {
+			select {
+			case <-t.Until:
+			case <-r.Context().Done():
+				return 200
+			}
+		}
 		if _, err := io.WriteString(w, e); err != nil {
 			return 200 // the client has gone
 		}
@@ -265,6 +276,18 @@ func (g *Gateway) AskModel(target, token, body string, header ...string) (int, s
 // Model sends a request to a target of the gateway, with just these headers.
 func (g *Gateway) Model(method, target, path, body string, header ...string) (int, string) {
 	g.t.Helper()
+	resp, leave := g.OpenModel(g.t.Context(), method, target, path, body, header...)
+	defer leave()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		g.t.Errorf("%s %s: %v", method, path, err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// OpenModel does the same, and gives the answer as it begins. leave closes the connection.
+func (g *Gateway) OpenModel(ctx context.Context, method, target, path, body string, header ...string) (answer *http.Response, leave func()) {
+	g.t.Helper()
 	ca, err := os.ReadFile(g.Data("ca.crt"))
 	if err != nil {
 		g.t.Fatal(err)
@@ -272,8 +295,7 @@ func (g *Gateway) Model(method, target, path, body string, header ...string) (in
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
-	defer tr.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(g.t.Context(), method, g.URL+"/t/"+target+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, g.URL+"/t/"+target+path, strings.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -285,10 +307,5 @@ func (g *Gateway) Model(method, target, path, body string, header ...string) (in
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		g.t.Errorf("%s %s: %v", method, path, err)
-	}
-	return resp.StatusCode, string(b)
+	return resp, func() { resp.Body.Close(); tr.CloseIdleConnections() }
 }

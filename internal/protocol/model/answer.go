@@ -1,7 +1,8 @@
 package model
 
 import (
-	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -21,14 +22,24 @@ type reader interface {
 	answer() *access.ModelAnswer
 	// counted says that the provider has said how many tokens it was.
 	counted() bool
+	// failed says that the event read last is an error.
+	failed() bool
+	// size is how many bytes of tool calls are held.
+	size() int64
 }
 
 // piece is a part of a longer text, that comes in many events.
 type piece struct {
-	lane string   // which text
+	lane laneKey  // which text
 	path []string // where it stands in the event's data
 	text string
-	last bool // no more of it comes
+	last bool // no more of the texts of that index and item comes
+}
+
+// laneKey names a text of an answer.
+type laneKey struct {
+	index, part int64
+	item, field string
 }
 
 func readerOf(api string) reader {
@@ -36,9 +47,9 @@ func readerOf(api string) reader {
 	case apiMessages:
 		return &messagesReader{blocks: map[int64]*partialCall{}}
 	case apiChat:
-		return &chatReader{open: map[string]*partialCall{}}
+		return &chatReader{open: map[chatKey]*partialCall{}}
 	case apiResponses:
-		return &responsesReader{items: map[string]*partialCall{}, told: map[string]bool{}}
+		return &responsesReader{items: map[string]*partialCall{}}
 	}
 	return nil
 }
@@ -49,6 +60,9 @@ type partialCall struct {
 	first    string // the input that it began with
 	input    []byte
 	server   bool
+	// json follows an input that is a JSON object, and told says that the call was given.
+	json objectEnd
+	told bool
 }
 
 func (c *partialCall) call() access.ToolCall {
@@ -57,6 +71,35 @@ func (c *partialCall) call() access.ToolCall {
 		in = c.first
 	}
 	return access.ToolCall{ID: c.id, Name: c.name, Input: in}
+}
+
+// objectEnd finds where a JSON object ends whose text comes in pieces: a client may act on it then.
+type objectEnd struct {
+	depth                  int
+	inString, escaped, bad bool
+	whole                  bool
+}
+
+// add reads more of it.
+func (o *objectEnd) add(s string) {
+	for i := 0; i < len(s) && !o.bad; i++ {
+		switch c := s[i]; {
+		case o.escaped:
+			o.escaped = false
+		case o.inString:
+			o.escaped, o.inString = c == '\\', c != '"'
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		case o.whole || o.depth == 0 && c != '{':
+			o.bad = true // no object, or more than one
+		case c == '"':
+			o.inString = true
+		case c == '{' || c == '[':
+			o.depth++
+		case c == '}' || c == ']':
+			o.depth--
+			o.whole = o.depth == 0
+		}
+	}
 }
 
 // unreadable is an answer, or a part of one, that does not say one thing alone.
@@ -70,10 +113,14 @@ type messagesReader struct {
 	blocks map[int64]*partialCall // that are open; nil: no call
 	order  []int64
 	final  bool
+	bad    bool
+	held   int64
 }
 
 func (r *messagesReader) answer() *access.ModelAnswer { return &r.a }
 func (r *messagesReader) counted() bool               { return r.final }
+func (r *messagesReader) failed() bool                { return r.bad }
+func (r *messagesReader) size() int64                 { return r.held }
 
 type messagesUsage struct {
 	Input      *int64 `json:"input_tokens"`
@@ -104,11 +151,11 @@ type messagesEvent struct {
 	Message messagesMessage `json:"message"`
 	Block   contentBlock    `json:"content_block"`
 	Delta   struct {
-		Type       string  `json:"type"`
-		Text       *string `json:"text"`
-		Thinking   *string `json:"thinking"`
-		JSON       *string `json:"partial_json"`
-		StopReason string  `json:"stop_reason"`
+		Type       string                    `json:"type"`
+		JSON       *string                   `json:"partial_json"`
+		Text       *string                   `json:"text"`
+		StopReason string                    `json:"stop_reason"`
+		Others     map[string]jsontext.Value `json:",embed"`
 	} `json:"delta"`
 	Usage messagesUsage `json:"usage"`
 }
@@ -121,11 +168,12 @@ func (r *messagesReader) event(kind string, data []byte) ([]piece, []access.Tool
 	if kind != "message" && kind != e.Type { // clients go by the one or by the other
 		return nil, nil, unreadable(nil, "an event has two types")
 	}
-	lane := fmt.Sprint(e.Index)
+	r.bad = e.Type == "error"
 	switch e.Type {
 	case "message_start":
 		r.a.ID, r.a.Model = e.Message.ID, e.Message.Model
 		r.count(e.Message.Usage)
+		return nil, r.content(e.Message.Content), nil // empty, unless somebody wants it overlooked
 	case "content_block_start":
 		if _, open := r.blocks[e.Index]; open {
 			return nil, nil, unreadable(nil, "a block begins twice")
@@ -133,9 +181,10 @@ func (r *messagesReader) event(kind string, data []byte) ([]piece, []access.Tool
 		r.blocks[e.Index] = partial(e.Block)
 		r.order = append(r.order, e.Index)
 	case "content_block_delta":
-		return r.delta(&e, lane)
+		ps, err := r.delta(&e)
+		return ps, nil, err
 	case "content_block_stop":
-		return []piece{{lane: lane, last: true}}, r.stop(e.Index), nil
+		return []piece{{lane: laneKey{index: e.Index}, last: true}}, r.stop(e.Index), nil
 	case "message_delta":
 		r.a.StopReason = e.Delta.StopReason
 		r.count(e.Usage)
@@ -147,24 +196,41 @@ func (r *messagesReader) event(kind string, data []byte) ([]piece, []access.Tool
 	return nil, nil, nil
 }
 
-func (r *messagesReader) delta(e *messagesEvent, lane string) ([]piece, []access.ToolCall, error) {
+// delta reads a part of a block: of a call's input, or of any text.
+func (r *messagesReader) delta(e *messagesEvent) (ps []piece, err error) {
 	d := &e.Delta
-	switch {
-	case d.JSON != nil:
+	add := func(field, text string) {
+		ps = append(ps, piece{lane: laneKey{index: e.Index, field: field}, path: []string{"delta", field}, text: text})
+	}
+	if d.JSON != nil {
 		c, open := r.blocks[e.Index]
 		if !open {
-			return nil, nil, unreadable(nil, "a part of a block that did not begin")
+			return nil, unreadable(nil, "a part of a block that did not begin")
 		}
 		if c != nil {
 			c.input = append(c.input, *d.JSON...)
+			r.held += int64(len(*d.JSON))
 		}
-		return []piece{{lane: lane, path: []string{"delta", "partial_json"}, text: *d.JSON}}, nil, nil
-	case d.Text != nil:
-		return []piece{{lane: lane, path: []string{"delta", "text"}, text: *d.Text}}, nil, nil
-	case d.Thinking != nil:
-		return []piece{{lane: lane, path: []string{"delta", "thinking"}, text: *d.Thinking}}, nil, nil
+		add("partial_json", *d.JSON)
 	}
-	return nil, nil, nil
+	if d.Text != nil {
+		add("text", *d.Text)
+	}
+	return ps, texts(d.Others, add)
+}
+
+// texts gives those of some members that are texts, in the order of their names.
+func texts(members map[string]jsontext.Value, add func(field, text string)) error {
+	for _, field := range slices.Sorted(maps.Keys(members)) {
+		if v := members[field]; v.Kind() == '"' {
+			var s string
+			if err := json.Unmarshal(v, &s); err != nil {
+				return unreadable(err, "a text is none")
+			}
+			add(field, s)
+		}
+	}
+	return nil
 }
 
 // partial is a block that is a call, of the client's tools or of the provider's; nil where it is none.
@@ -208,7 +274,7 @@ func (r *messagesReader) end() (out []access.ToolCall) {
 func (r *messagesReader) count(u messagesUsage) {
 	set := func(to, from *int64) {
 		if from != nil {
-			*to = max(0, *from)
+			*to = clamp(*from)
 		}
 	}
 	set(&r.a.InputTokens, u.Input)
@@ -225,13 +291,17 @@ func (r *messagesReader) whole(body []byte) ([]access.ToolCall, error) {
 	r.a.ID, r.a.Model, r.a.StopReason = m.ID, m.Model, m.StopReason
 	r.count(m.Usage)
 	r.final = m.Usage.Output != nil
-	var out []access.ToolCall
-	for _, b := range m.Content {
+	return r.content(m.Content), nil
+}
+
+// content gives the calls among blocks that are whole.
+func (r *messagesReader) content(blocks []contentBlock) (out []access.ToolCall) {
+	for _, b := range blocks {
 		if c := partial(b); c != nil {
 			out = append(out, r.take(c)...)
 		}
 	}
-	return out, nil
+	return out
 }
 
 func firstOf(a ...string) string {

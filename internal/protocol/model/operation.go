@@ -27,6 +27,8 @@ type exchange struct {
 	// head and recorded are the request's headers and its body with their secrets replaced.
 	head, recorded []byte
 	redact         redacter
+	// reserved is what it counts for in budgets while it is under way.
+	reserved *reservation
 }
 
 // newExchange reads a request as far as it can be read. With a refusal the exchange still names the operation, so that
@@ -193,7 +195,10 @@ func (x *exchange) claims(q *question) {
 		}
 	}
 	x.m.Flags = q.flags
-	x.h.used.before(x.op.Principal, x.op.Session, x.m, q.user)
+	x.h.used.flag(x.op.Principal, x.m, q.user)
+	if readerOf(x.m.API) != nil {
+		x.m.ReservedTokens, x.m.ReservedCost = x.h.atMost(x.m)
+	}
 	if len(x.h.o.Prices) == 0 || x.m.Model == "" {
 		return
 	}
@@ -216,6 +221,26 @@ func (x *exchange) finish() *access.Refusal {
 		about = fmt.Sprintf(" # %s, %d messages, %d bytes", m.Model, m.Turns, m.Bytes)
 	}
 	x.op.Command += about + unusual(x.header)
+	return nil
+}
+
+// budgets are the fields that change while a call waits for an approval.
+var budgets = []string{"model.sessionTokens", "model.dayTokens", "model.sessionCost", "model.dayCost"}
+
+// reserve counts the call from here on: calls that come after see it.
+func (x *exchange) reserve() {
+	x.reserved = x.h.used.reserve(x.op)
+	x.op.Fetched = budgets
+}
+
+// again fills in what was used while a person was asked.
+func (x *exchange) again(_ context.Context, fields []string) error {
+	if !slices.Contains(fields, budgets[0]) {
+		return errors.New("it cannot be known")
+	}
+	m := *x.m // who holds the operation as it was keeps it so
+	x.h.used.again(&m, x.reserved)
+	x.m, x.op.Model, x.op.Fetched = &m, &m, budgets
 	return nil
 }
 

@@ -23,7 +23,9 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, by protocol.Call
 	if len(x.recorded) > 0 {
 		payload = bytes.NewReader(x.recorded)
 	}
-	p, err := h.o.Gate.Admit(r.Context(), gate.Request{Operation: x.op, Payload: payload, Change: !x.reads(), Card: x.card, Budget: h.o.Hold})
+	x.reserve()
+	defer h.used.end(x.reserved, nil)
+	p, err := h.o.Gate.Admit(r.Context(), gate.Request{Operation: x.op, Payload: payload, Change: !x.reads(), Complete: x.again, Card: x.card, Budget: h.o.Hold})
 	if err != nil {
 		h.Refuse(w, r, asRefusal(err))
 		return

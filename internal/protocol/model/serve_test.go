@@ -246,7 +246,7 @@ func TestBrokenStreams(t *testing.T) {
 			t.Errorf("%s: %v, %d of %d bytes", name, got.broken, len(got.body), len(half))
 		}
 		out := w.rows()[0].Outcome
-		if out.Truncated == "" || out.Answer == nil || !out.Answer.Estimated || out.Answer.OutputTokens < int64(len(half))/4 || len(out.Answer.Calls) != 3 {
+		if out.Truncated == "" || out.Answer == nil || !out.Answer.Estimated || out.Answer.OutputTokens < 20 || len(out.Answer.Calls) != 3 {
 			t.Errorf("%s: %+v %+v", name, out, out.Answer)
 		}
 	}
@@ -357,9 +357,9 @@ func TestUsageLasts(t *testing.T) {
 	use(23*time.Hour, 100)
 	use(0, 1000)
 	see := func() access.Model {
-		var m access.Model
-		s.before(p, "s", &m, "")
-		return m
+		op := access.Operation{Session: "s", Principal: p, Model: &access.Model{}}
+		s.end(s.reserve(&op), nil)
+		return *op.Model
 	}
 	if m := see(); m.SessionTokens != 1111 || m.DayTokens != 1100 || m.DayCost != 2200 || m.SessionCost != 2222 {
 		t.Errorf("%+v", m)
@@ -372,12 +372,12 @@ func TestUsageLasts(t *testing.T) {
 	other := p
 	other.Workload.PodUID = "pod-2"
 	m := access.Model{Conversation: "c"}
-	s.before(other, "u", &m, "")
+	s.flag(other, &m, "")
 	if len(m.Flags) != 1 || !strings.Contains(m.Flags[0], "another pod") {
 		t.Errorf("%v", m.Flags)
 	}
 	for i := range 2 * maxConversations {
-		s.before(p, "s", &access.Model{Conversation: fmt.Sprint(i)}, "")
+		s.flag(p, &access.Model{Conversation: fmt.Sprint(i)}, "")
 	}
 	if len(s.owners) > maxConversations {
 		t.Errorf("%d conversations are remembered", len(s.owners))

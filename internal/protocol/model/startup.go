@@ -95,6 +95,9 @@ func New(o Options) (*Handler, error) {
 	}
 	h := &Handler{o: o, used: newUsage(o.Now)}
 	for _, u := range o.Past {
+		if u.Model != "" {
+			u = h.guess(u)
+		}
 		h.used.add(u)
 	}
 	return h, nil

@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/recording"
 )
@@ -22,9 +23,11 @@ type transcript struct {
 	p       gate.Permit
 	redact  redacter
 	digest  func(at int64, b []byte) string
-	lanes   map[string]*lane
+	lanes   map[laneKey]*lane
 	waiting []waiting
-	at      int64 // of the next event in the answer
+	// waits is how many bytes do, and most how many may.
+	waits, most int
+	at          int64 // of the next event in the answer
 }
 
 // lane is one text on its way to the book.
@@ -34,80 +37,98 @@ type lane struct {
 	before int64 // masked when the first event that waits came
 }
 
-// waiting is an event whose record waits.
+// waiting is an event whose record waits. Its data stand at offset, below 0: not in one place.
 type waiting struct {
-	raw   []byte
-	spans []span
+	raw          []byte
+	offset, data int
+	spans        []span
 }
 
-// span is where a piece stands in an event, as a JSON string.
+// span is a piece of an event.
 type span struct {
-	lane     *lane
+	lane *lane
+	path []string
+	// from and to are where it stands, as a JSON string, once that is asked.
 	from, to int
 }
 
-func newTranscript(p gate.Permit, r redacter, digest func(int64, []byte) string) *transcript {
-	return &transcript{p: p, redact: r, digest: digest, lanes: map[string]*lane{}}
+func newTranscript(p gate.Permit, r redacter, digest func(int64, []byte) string, most int) *transcript {
+	return &transcript{p: p, redact: r, digest: digest, lanes: map[laneKey]*lane{}, most: most}
 }
 
 // event records an event, of which data stands at offset in raw; below 0: not in one place.
 func (t *transcript) event(raw, data []byte, offset int, ps []piece) error {
-	w := waiting{raw: slices.Clone(raw)}
+	w := waiting{raw: raw, offset: offset, data: len(data)}
 	for _, p := range ps {
+		if p.last {
+			if err := t.endLanes(p.lane); err != nil {
+				return err
+			}
+			continue
+		}
 		l, err := t.feed(p)
 		if err != nil {
 			return err
 		}
-		if p.last {
-			continue
-		}
-		from, to := locate(data, p.path)
-		if to == 0 || offset < 0 {
-			return unreadable(nil, "a part of a text cannot be found in its event")
-		}
-		w.spans = append(w.spans, span{l, from + offset, to + offset})
+		w.spans = append(w.spans, span{lane: l, path: p.path})
 	}
 	t.waiting = append(t.waiting, w)
 	at := t.at
 	t.at += int64(len(raw))
+	if !t.holds() {
+		return t.resolve()
+	}
+	t.waiting[len(t.waiting)-1].raw = slices.Clone(raw)
+	if t.waits += len(raw); t.waits > t.most {
+		return access.Refuse(access.CodeUnmaskable, nil, "the provider's answer leaves open, for more than %d bytes, whether a secret stands in it", t.most)
+	}
+	note := fmt.Appendf(nil, `{"at":%d,"bytes":%d,"digest":%q}`+"\n", at, len(raw), t.digest(at, raw))
+	return t.p.Record(recording.Body.Ahead(), recording.ToClient, note)
+}
+
+// holds reports whether what came last may be the beginning of a secret, in any text.
+func (t *transcript) holds() bool {
 	for _, l := range t.lanes {
 		if l.t.held() > 0 {
-			note := fmt.Appendf(nil, `{"at":%d,"bytes":%d,"digest":%q}`+"\n", at, len(raw), t.digest(at, raw))
-			return t.p.Record(recording.Body.Ahead(), recording.ToClient, note)
+			return true
 		}
 	}
-	return t.resolve()
+	return false
 }
 
 // feed gives a piece to its lane.
 func (t *transcript) feed(p piece) (*lane, error) {
 	l := t.lanes[p.lane]
 	if l == nil {
-		if p.last {
-			return nil, nil
-		}
 		l = &lane{}
 		l.t = t.redact.text(&l.out)
 		t.lanes[p.lane] = l
 	}
-	if len(t.waiting) == 0 {
-		l.out.Reset()
-	}
 	if _, err := l.t.Write([]byte(p.text)); err != nil {
 		return nil, err
 	}
-	if !p.last {
-		return l, l.t.Flush()
+	return l, l.t.Flush()
+}
+
+// endLanes ends the texts of an index and an item.
+func (t *transcript) endLanes(of laneKey) error {
+	for k, l := range t.lanes {
+		if k.index != of.index || k.item != of.item {
+			continue
+		}
+		if err := l.t.Close(); err != nil {
+			return err
+		}
+		delete(t.lanes, k)
 	}
-	delete(t.lanes, p.lane)
-	return l, l.t.Close()
+	return nil
 }
 
 // resolve records the events that waited: it is clear now what is in them.
 func (t *transcript) resolve() error {
-	given := map[*lane]bool{}
+	var given map[*lane]bool
 	for _, w := range t.waiting {
-		raw, err := w.replaced(given)
+		raw, err := w.replaced(&given)
 		if err != nil {
 			return err
 		}
@@ -121,24 +142,37 @@ func (t *transcript) resolve() error {
 			s.lane.out.Reset()
 		}
 	}
-	t.waiting = t.waiting[:0]
+	t.waiting, t.waits = t.waiting[:0], 0
 	return nil
 }
 
 // replaced is the event as it is recorded. All of a text in which a secret was replaced goes into the first event that
 // waited for it; given says which have theirs.
-func (w waiting) replaced(given map[*lane]bool) ([]byte, error) {
-	raw, moved := w.raw, 0
-	slices.SortFunc(w.spans, func(a, b span) int { return a.from - b.from })
+func (w waiting) replaced(given *map[*lane]bool) ([]byte, error) {
+	var changed []span
 	for _, s := range w.spans {
 		if s.lane.t.masked() == s.lane.before {
 			continue
 		}
+		if w.offset >= 0 {
+			s.from, s.to = locate(w.raw[w.offset:w.offset+w.data], s.path)
+		}
+		if s.to == 0 {
+			return nil, unreadable(nil, "a part of a text, with a secret in it, cannot be found in its event")
+		}
+		changed = append(changed, s)
+	}
+	slices.SortFunc(changed, func(a, b span) int { return a.from - b.from })
+	raw, moved := w.raw, w.offset
+	for _, s := range changed {
 		text := ""
-		if !given[s.lane] {
+		if !(*given)[s.lane] {
 			text = s.lane.out.String()
 		}
-		given[s.lane] = true
+		if *given == nil {
+			*given = map[*lane]bool{}
+		}
+		(*given)[s.lane] = true
 		quoted, err := json.Marshal(text, jsontext.AllowInvalidUTF8(true))
 		if err != nil {
 			return nil, fmt.Errorf("writing a text anew for the record: %w", err)

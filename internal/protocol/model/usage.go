@@ -16,11 +16,13 @@ const (
 	maxNameBytes     = 256
 )
 
-// usage counts what sessions and principals have used of one target, and remembers whose conversation is whose. All of
-// it is in the index, from which it is brought up at a start; what is counted here is what has ended.
+// usage counts what sessions and principals have used of one target, and remembers whose conversation is whose. What has
+// ended is in the index, from which it is brought up at a start; what is under way counts with what it may use at most, so
+// that calls which run at the same time cannot use up a budget together that each would keep alone.
 type usage struct {
 	mu       sync.Mutex
 	now      func() time.Time
+	underWay map[*reservation]bool
 	sessions map[access.SessionID]*counter
 	hours    map[string]map[int64]*counter // by principal and hour
 	owners   map[string]owner              // by conversation
@@ -28,6 +30,9 @@ type usage struct {
 	names    map[string]string             // the principal of each name
 	swept    time.Time
 }
+
+// reservation is what a call that is under way counts for.
+type reservation struct{ access.ModelUse }
 
 type counter struct {
 	tokens, cost int64
@@ -45,7 +50,7 @@ func (c *counter) add(u access.ModelUse) {
 type owner struct{ principal, pod string }
 
 func newUsage(now func() time.Time) *usage {
-	return &usage{now: now, sessions: map[access.SessionID]*counter{}, hours: map[string]map[int64]*counter{}, owners: map[string]owner{},
+	return &usage{now: now, underWay: map[*reservation]bool{}, sessions: map[access.SessionID]*counter{}, hours: map[string]map[int64]*counter{}, owners: map[string]owner{},
 		owned: map[string]int{}, names: map[string]string{}, swept: now()}
 }
 
@@ -53,6 +58,10 @@ func newUsage(now func() time.Time) *usage {
 func (s *usage) add(u access.ModelUse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.addLocked(u)
+}
+
+func (s *usage) addLocked(u access.ModelUse) {
 	s.sweep()
 	key := u.Principal.Key()
 	at(s.sessions, u.Session).add(u)
@@ -70,19 +79,69 @@ func at[K comparable](m map[K]*counter, k K) *counter {
 	return m[k]
 }
 
-// before fills in what was used before a call, and flags what the client says that cannot be.
-func (s *usage) before(p access.Principal, session access.SessionID, m *access.Model, user string) {
+// reserve fills in what was used before a call, and counts the call from now on with what it may use itself.
+func (s *usage) reserve(op *access.Operation) *reservation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.sessions[session]; c != nil {
-		m.SessionTokens, m.SessionCost = c.tokens, c.cost
+	m := op.Model
+	r := &reservation{access.ModelUse{Session: op.Session, Principal: op.Principal, Conversation: m.Conversation, Time: op.Time, Tokens: m.ReservedTokens, Cost: m.ReservedCost}}
+	s.fill(m, r)
+	s.underWay[r] = true
+	return r
+}
+
+// again is what was used before a call whose reservation is r, as it is now.
+func (s *usage) again(m *access.Model, r *reservation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fill(m, r)
+}
+
+// fill adds up what was used besides r.
+func (s *usage) fill(m *access.Model, r *reservation) {
+	var session, today counter
+	if c := s.sessions[r.Session]; c != nil {
+		session = *c
 	}
+	key := r.Principal.Key()
 	first := s.now().Add(-day).Unix() / 3600 // of which a part is older: rather an hour too much
-	for hour, c := range s.hours[p.Key()] {
+	for hour, c := range s.hours[key] {
 		if hour >= first {
-			m.DayTokens, m.DayCost = m.DayTokens+c.tokens, m.DayCost+c.cost
+			today.tokens, today.cost = today.tokens+c.tokens, today.cost+c.cost
 		}
 	}
+	for o := range s.underWay {
+		if o != r && o.Session == r.Session {
+			session.add(o.ModelUse)
+		}
+		if o != r && o.Principal.Key() == key {
+			today.add(o.ModelUse)
+		}
+	}
+	m.SessionTokens, m.SessionCost, m.DayTokens, m.DayCost = session.tokens, session.cost, today.tokens, today.cost
+}
+
+// known says that a call which is under way will have used just so much: its answer is whole, and about to be delivered.
+func (s *usage) known(r *reservation, tokens, cost int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Tokens, r.Cost = tokens, cost
+}
+
+// end counts what a call has used, in place of what it might have; nil: nothing. Later calls do nothing.
+func (s *usage) end(r *reservation, used *access.ModelUse) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.underWay[r] && used != nil {
+		s.addLocked(*used)
+	}
+	delete(s.underWay, r)
+}
+
+// flag notes what the client says that cannot be.
+func (s *usage) flag(p access.Principal, m *access.Model, user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if o := s.claim(p, m.Conversation); o.principal != p.Key() {
 		m.Flags = append(m.Flags, "the conversation "+m.Conversation+" is another principal's")
 	} else if o.pod != p.Workload.PodUID {

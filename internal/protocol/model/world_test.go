@@ -300,3 +300,9 @@ func flow(t testing.TB, name string) string {
 	must(t, err)
 	return string(b)
 }
+
+func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
+	ctx, leave := context.WithCancel(t.Context())
+	t.Cleanup(leave)
+	return ctx, leave
+}
