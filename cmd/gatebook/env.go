@@ -214,7 +214,11 @@ func (e *environment) print(w io.Writer, files []envFile) error {
 	}
 	b.WriteString("\nTo use it:\n")
 	if e.claude != "" {
-		fmt.Fprintf(&b, "  claude --settings %s\n", inert(shellQuote(e.path("claude.json"))))
+		line := "claude --settings " + shellQuote(e.path("claude.json"))
+		if len(e.mcpServers()) > 0 {
+			line += " --mcp-config " + shellQuote(e.path("mcp.json"))
+		}
+		fmt.Fprintf(&b, "  %s\n", inert(line))
 	}
 	if e.codex != "" {
 		fmt.Fprintf(&b, "  . %s && CODEX_HOME=%s codex\n", inert(shellQuote(e.path("env.sh"))), inert(shellQuote(e.dir)))

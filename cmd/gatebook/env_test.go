@@ -67,6 +67,7 @@ var allTargets = []client.Target{
 	{Name: "prod", Protocol: "kubernetes", URL: "https://gw:8443/t/prod"}, {Name: "test", Protocol: "kubernetes", URL: "https://gw:8443/t/test"},
 	{Name: "code", Protocol: "git", URL: "https://gw:8443/t/code", Upstream: "https://git.example.com"},
 	{Name: "shop", Protocol: "postgres", URL: "postgres://gw:5432/shop"}, {Name: "books", Protocol: "postgres", URL: "postgres://gw:5432/books"},
+	{Name: "tools", Protocol: "web", URL: "https://gw:8443/t/tools", MCP: "https://gw:8443/t/tools/mcp"},
 	{Name: "anthropic", Protocol: "model", URL: "https://gw:8443/t/anthropic"}, {Name: "openai", Protocol: "model", URL: "https://gw:8443/t/openai"},
 }
 
@@ -252,6 +253,12 @@ func TestEnvForModels(t *testing.T) {
 	if b, err := os.ReadFile(filepath.Join(dir, "config.toml")); err != nil || !strings.Contains(string(b), `base_url = "https://gw:8443/t/openai/v1"`) {
 		t.Error(err, string(b))
 	}
+	var m struct {
+		Servers map[string]struct{ Type, URL, HeadersHelper string } `json:"mcpServers"`
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "mcp.json")); err != nil || json.Unmarshal(b, &m) != nil || m.Servers["tools"].URL != "https://gw:8443/t/tools/mcp" || !strings.Contains(m.Servers["tools"].HeadersHelper, "--format headers") {
+		t.Error(err, string(b))
+	}
 	if !strings.Contains(out, "claude --settings '") {
 		t.Error(out)
 	}
@@ -296,6 +303,7 @@ func TestOffered(t *testing.T) {
 		{config.Target{Name: "a", Protocol: "kubernetes", URL: "https://secret"}, client.Target{Name: "a", Protocol: "kubernetes", URL: "https://gw:8443/t/a"}},
 		{config.Target{Name: "a", Protocol: "postgres", URL: "postgres://secret/x"}, client.Target{Name: "a", Protocol: "postgres", URL: "postgres://gw:5433/a"}},
 		{config.Target{Name: "a", Protocol: "git", URL: "https://u:pw@h/x"}, client.Target{Name: "a", Protocol: "git", URL: "https://gw:8443/t/a", Upstream: "https://h/x"}},
+		{config.Target{Name: "a", Protocol: "web", Labels: map[string]string{"mcp": "/mcp"}}, client.Target{Name: "a", Protocol: "web", URL: "https://gw:8443/t/a", MCP: "https://gw:8443/t/a/mcp"}},
 	} {
 		if got := g.offered(c.t); got != c.want {
 			t.Errorf("%+v, want %+v", got, c.want)

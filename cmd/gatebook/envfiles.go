@@ -12,7 +12,7 @@ import (
 )
 
 // envNames are all files that an environment can have.
-var envNames = []string{"env.sh", "ca.crt", "bundle.crt", "kubeconfig", "gitconfig", "pg_service.conf", "claude.json", "config.toml"}
+var envNames = []string{"env.sh", "ca.crt", "bundle.crt", "kubeconfig", "gitconfig", "pg_service.conf", "claude.json", "mcp.json", "config.toml"}
 
 // files gives the environment's files.
 func (e *environment) files() []envFile {
@@ -29,6 +29,7 @@ func (e *environment) files() []envFile {
 	add(len(e.of("git")) > 0, "gitconfig", "git, by the addresses that it knows", e.gitconfig)
 	add(len(e.of("postgres")) > 0, "pg_service.conf", "a service for each database: psql service=NAME", e.services)
 	add(e.claude != "", "claude.json", "settings for Claude Code", e.claudeSettings)
+	add(e.claude != "" && len(e.mcpServers()) > 0, "mcp.json", "the servers of MCP, for Claude Code", func() string { return indented(map[string]any{"mcpServers": e.mcpServers()}) })
 	add(e.codex != "", "config.toml", "settings for Codex", e.codexConfig)
 	return out
 }
@@ -200,6 +201,17 @@ func (e *environment) claudeSettings() string {
 		env["NODE_EXTRA_CA_CERTS"] = e.path("ca.crt")
 	}
 	return indented(map[string]any{"apiKeyHelper": e.tokenCommand("plain"), "otelHeadersHelper": e.tokenCommand("headers"), "env": env})
+}
+
+// mcpServers are Claude Code's settings for the targets that serve tools.
+func (e *environment) mcpServers() map[string]any {
+	out := map[string]any{}
+	for _, t := range e.targets {
+		if t.MCP != "" {
+			out[t.Name] = map[string]any{"type": "http", "url": t.MCP, "headersHelper": e.tokenCommand("headers")}
+		}
+	}
+	return out
 }
 
 func (e *environment) codexConfig() string {

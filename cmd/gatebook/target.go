@@ -20,12 +20,16 @@ import (
 	"gatebook/internal/credential"
 )
 
-// offered is what clients are told of a target: of the upstream only what git needs to be sent here instead.
+// offered is what clients are told of a target: of the upstream only what git needs to be sent here instead, and where in it
+// tools are served (the label mcp).
 func (g *gateway) offered(t config.Target) client.Target {
 	out := client.Target{Name: t.Name, Protocol: t.Protocol, URL: g.address(t)}
 	if u, err := url.Parse(t.URL); t.Protocol == "git" && err == nil {
 		u.User = nil // should somebody have written a credential there
 		out.Upstream = u.String()
+	}
+	if path := t.Labels["mcp"]; t.Protocol == "web" && strings.HasPrefix(path, "/") {
+		out.MCP = strings.TrimSuffix(out.URL, "/") + path
 	}
 	return out
 }

@@ -139,6 +139,9 @@ func writeChain(b *strings.Builder, c access.Chain) {
 }
 
 func writeLink(b *strings.Builder, l access.Link) {
+	if l.Parent != nil {
+		writeLink(b, *l.Parent)
+	}
 	if l.Turn != nil && l.Turn.Operation.Model != nil {
 		m := l.Turn.Operation.Model
 		who := m.Model

@@ -119,6 +119,7 @@ func (c *Client) appendJSON(b []byte) []byte {
 	w.Some("invokedAs", c.InvokedAs)
 	w.Some("reason", c.Reason)
 	w.Some("trace", c.Trace)
+	w.Some("call", c.Call)
 	return w.End()
 }
 

@@ -75,6 +75,8 @@ type Link struct {
 	Call Call `json:"call"`
 	// Turn is the model's operation; its Operation.Model.Prompt is the prompt. Nil: the index no longer has it.
 	Turn *Record `json:"turn,omitempty"`
+	// Parent, where the turn is a sub-agent's, is the call that gave it the prompt. Nil: there is none, or it is not known.
+	Parent *Link `json:"parent,omitempty"`
 }
 
 // Moment is one thing on a session's timeline: exactly one of Prompt, Call and Record is set.

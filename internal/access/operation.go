@@ -109,6 +109,8 @@ type Client struct {
 	Reason string `json:"reason,omitempty"`
 	// Trace is the W3C traceparent that the client sent. The client's word.
 	Trace string `json:"trace,omitempty"`
+	// Call is the tool call that the client says it is of, as Claude Code says in messages of MCP. The client's word.
+	Call string `json:"call,omitempty"`
 }
 
 // Kubernetes describes one request to a Kubernetes API server, as the API server itself would read it.

@@ -137,6 +137,22 @@ func TestSpansRaise(t *testing.T) {
 	is(t, w.does("s", traceB, kube("list", "pods", "", "")), access.Unattributed, 1) // the span's call has ended
 }
 
+// A request that names its call is believed where the gateway saw that call open, and it fits.
+func TestNames(t *testing.T) {
+	w := newWorld(t)
+	names := func(call string, op *access.Operation) *access.Operation {
+		op.Client.Call = call
+		return op
+	}
+	w.turn("s", "", nil, "a: kubectl get pods", "b: kubectl get pods", "c: ls")
+	is(t, w.does("s", "", kube("list", "pods", "", "")), access.Ambiguous, 0, "a", "b")
+	is(t, w.does("s", "", names("b", kube("list", "pods", "", ""))), access.Bound, 0, "b")
+	is(t, w.does("s", "", names("c", kube("list", "pods", "", ""))), access.Unattributed, 1)
+	is(t, w.does("thief", "", names("b", kube("list", "pods", "", ""))), access.Unattributed, 1)
+	w.turn("s", "", []string{"a"})
+	is(t, w.does("s", "", names("b", kube("list", "pods", "", ""))), access.Unattributed, 1)
+}
+
 // A span that comes after its call has ended still says which call an earlier operation was of, and contradicts a guess.
 func TestSpansContradict(t *testing.T) {
 	w := newWorld(t)

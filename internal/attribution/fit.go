@@ -33,7 +33,8 @@ type intent struct {
 }
 
 // Tools of coding agents that touch files and plans alone. They reach no target.
-var localTools = []string{"Read", "Edit", "MultiEdit", "Write", "NotebookEdit", "NotebookRead", "Glob", "Grep", "LS", "TodoWrite", "TodoRead", "Task", "Agent",
+var localTools = []string{"Read", "Edit", "MultiEdit", "Write", "NotebookEdit", "NotebookRead", "Glob", "Grep", "LS", "TodoWrite", "TodoRead", "Task", "Agent", "SendMessage",
+	"TaskCreate", "TaskGet", "TaskList", "TaskUpdate", "ReportFindings", "EnterWorktree", "ExitWorktree", "CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "ToolSearch",
 	"BashOutput", "TaskOutput", "TaskStop", "KillShell", "KillBash", "ExitPlanMode", "EnterPlanMode", "AskUserQuestion", "SlashCommand", "Skill", "apply_patch", "update_plan", "view_image"}
 
 // parseIntent reads a tool call's input: the shell tools of coding agents, those that fetch a URL, those of MCP servers.
@@ -156,6 +157,8 @@ func (c command) holds(op *access.Operation) fit {
 		return gitFit(c, op)
 	case "git-lfs", "gh", "glab", "jj", "hub":
 		return only(op.Git != nil || op.Web != nil, may)
+	case "gatebook": // it asks the gateway itself; what connect runs has been looked at instead
+		return cannot
 	case "psql":
 		return psqlFit(c, op)
 	case "pg_dump", "pg_dumpall", "pg_restore", "pgbench", "createdb", "dropdb", "createuser", "dropuser", "vacuumdb", "reindexdb", "clusterdb", "pg_isready":

@@ -140,6 +140,9 @@ func squeeze(sql string) string {
 	return strings.TrimRight(strings.Join(strings.Fields(sql), " "), "; ")
 }
 
+// curlValued are options of curl that take the next word, in which the token may be, or what is sent.
+var curlValued = []string{"-H", "--header", "-d", "--data", "--data-raw", "--data-binary", "--json", "-u", "--user", "-o", "--output", "--oauth2-bearer"}
+
 // curlFit compares the URLs that are written with a request.
 func curlFit(c command, op *access.Operation) fit {
 	method := ""
@@ -148,6 +151,7 @@ func curlFit(c command, op *access.Operation) fit {
 		switch prev := c.words[i].text; {
 		case prev == "-X" || prev == "--request":
 			method = w.text
+		case slices.Contains(curlValued, prev): // no URL
 		case !w.known && (strings.Contains(w.text, "://") || !strings.HasPrefix(w.text, "-")):
 			best, seen = max(best, may), true
 		}
@@ -155,6 +159,8 @@ func curlFit(c command, op *access.Operation) fit {
 	for _, w := range c.words[1:] {
 		if w.known && strings.Contains(w.text, "://") {
 			best, seen = max(best, webFit(w.text, method, op)), true
+		} else if !w.known && strings.HasPrefix(w.text, "/t/") && webFit(w.text, method, op) == fits { // $GATEBOOK_URL/t/TARGET/…
+			return fits
 		}
 	}
 	if !seen { // a URL without its scheme, or from a file

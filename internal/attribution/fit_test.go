@@ -110,6 +110,10 @@ func TestFit(t *testing.T) {
 		{"curl https://gw:8443/t/shop/api", get("shop.internal", "/api"), fits},
 		{"curl https://shop.example/a", get("shop.example", "/b"), may},
 		{"curl $URL", get("shop.example", "/b"), may},
+		{`curl -H "Authorization: Bearer $(gatebook token)" "$GATEBOOK_URL/t/shop/b"`, get("shop.example", "/b"), fits},
+		{`curl "$GATEBOOK_URL/t/shop/b"`, get("shop.example", "/c"), may},
+		{`curl -H "Authorization: Bearer $(gatebook token)" "$GATEBOOK_URL/t/shop/b"`, kube("list", "pods", "a", ""), may},
+		{`curl -H "Authorization: Bearer $(gatebook token)" https://shop.example/b`, kube("list", "pods", "a", ""), cannot},
 		{"curl https://shop.example/a", kube("list", "pods", "a", ""), cannot},
 		{"curl https://gw/t/prod/api/v1/pods", kube("list", "pods", "", ""), may},
 	} {

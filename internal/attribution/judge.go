@@ -10,6 +10,7 @@ import (
 
 // Methods, as they are written into causes.
 const (
+	byName    = "it names the call that made it"
 	bySpan    = "a span of the client's telemetry names the call that made it"
 	byTrace   = "its trace is that of the one open call that fits"
 	byCommand = "the only open call with a command that causes this"
@@ -22,6 +23,9 @@ const (
 func (a *Attributor) judge(s *session, op *access.Operation, t trace) access.Cause {
 	open := s.open(op.Time)
 	known := access.Evidence{What: fmt.Sprintf("calls that are open in its session: %d", len(open)), Seen: true}
+	if op.Client.Call != "" {
+		return byNaming(open, op, known)
+	}
 	if t.id == "" {
 		return rung(open, op, known)
 	}
@@ -49,6 +53,19 @@ func (a *Attributor) judge(s *session, op *access.Operation, t trace) access.Cau
 		c.Rung, c.Method = access.Bound, byTrace
 	}
 	return c
+}
+
+// byNaming is for an operation that says which call it is of. It is believed where that call is open in its session and could
+// have caused it.
+func byNaming(open []*call, op *access.Operation, known access.Evidence) access.Cause {
+	says := access.Evidence{What: "the client says call " + op.Client.Call}
+	for _, c := range open {
+		if c.ref.Call == op.Client.Call && c.intent.holds(op) != cannot {
+			return access.Cause{Rung: access.Bound, Method: byName, Calls: []access.CallRef{c.ref},
+				Evidence: []access.Evidence{known, says, {What: "the call's input, as the model emitted it", Seen: true}}}
+		}
+	}
+	return access.Cause{Method: byNothing, Evidence: []access.Evidence{known, says}, Flags: []string{"it names call " + op.Client.Call + ", which is not open in its session or could not have caused it"}}
 }
 
 // bySpan is for an operation whose span the client's telemetry has tied to a call.

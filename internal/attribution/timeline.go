@@ -11,9 +11,10 @@ import (
 // maxMoments bounds a timeline.
 const maxMoments = 5000
 
-// Timeline tells what happened in a session, in order: prompts, below them the tool calls that they led to, below these
-// the operations that they caused. What no call is known to have caused stands at the top. more says that the session
-// has more operations than are told of, which are its latest.
+// Timeline tells what happened in a session: prompts, below them the tool calls that they led to, below these the
+// operations that they caused, and the sub-agents that they started with all of theirs. What no call is known to have
+// caused stands at the top. Beside each other things stand in order of time. more says that the session has more
+// operations than are told of, which are its latest.
 func Timeline(ctx context.Context, x Index, session access.SessionID) (out []access.Moment, more bool, err error) {
 	records, more, err := operations(ctx, x, session)
 	if err != nil {
@@ -23,9 +24,14 @@ func Timeline(ctx context.Context, x Index, session access.SessionID) (out []acc
 	if err != nil {
 		return nil, false, err
 	}
-	t := &timeline{depth: map[string]int{"": 0}, prompts: map[string]string{}, below: map[string][]access.Moment{}, turns: map[access.OperationID][]access.Call{}}
+	t := &timeline{all: calls, turns: map[access.OperationID][]access.Call{}, calls: map[callKey]*node{}, prompts: map[string]*node{}}
 	for _, c := range calls {
 		t.turns[c.Turn] = append(t.turns[c.Turn], c)
+	}
+	for _, r := range records {
+		if r.Operation.Model != nil {
+			t.turn(r)
+		}
 	}
 	for _, r := range records {
 		if r.Operation.Model == nil && r.Operation.Parent == "" {
@@ -36,16 +42,7 @@ func Timeline(ctx context.Context, x Index, session access.SessionID) (out []acc
 			t.operation(r, causes)
 		}
 	}
-	for _, r := range records {
-		if r.Operation.Model != nil {
-			t.turn(r)
-		}
-	}
-	for _, stray := range t.below { // of calls that the index no longer has
-		t.out = append(t.out, stray...)
-	}
-	slices.SortStableFunc(t.out, func(a, b access.Moment) int { return a.Time.Compare(b.Time) })
-	return t.out, more, nil
+	return t.root.flat(nil, 0), more, nil
 }
 
 // operations gives the session's, the oldest first.
@@ -67,41 +64,85 @@ func operations(ctx context.Context, x Index, session access.SessionID) ([]acces
 
 // timeline is one in the making.
 type timeline struct {
-	out     []access.Moment
-	depth   map[string]int    // by agent
-	prompts map[string]string // the last, by agent
+	root    node
+	all     []access.Call
 	turns   map[access.OperationID][]access.Call
-	below   map[string][]access.Moment // operations, by the one call that caused them
+	calls   map[callKey]*node
+	prompts map[string]*node // the last, by agent
 }
 
-func (t *timeline) operation(r access.Record, causes []access.Cause) {
-	cause, _ := best(r.Operation.Cause, causes)
-	m := access.Moment{Time: r.Operation.Time, Record: &r, Cause: cause}
-	if cause != nil && cause.Rung > access.Ambiguous && len(cause.Calls) == 1 {
-		t.below[cause.Calls[0].Call] = append(t.below[cause.Calls[0].Call], m)
-		return
+// callKey is a call of a turn: providers make a call's own identifier unique in a turn only.
+type callKey struct {
+	turn access.OperationID
+	id   string
+}
+
+// node is a moment with what came of it.
+type node struct {
+	access.Moment
+	below []*node
+}
+
+func (n *node) add(m access.Moment) *node {
+	n.below = append(n.below, &node{Moment: m})
+	return n.below[len(n.below)-1]
+}
+
+// flat lists what is below n, each behind what it is below.
+func (n *node) flat(out []access.Moment, depth int) []access.Moment {
+	slices.SortStableFunc(n.below, func(a, b *node) int { return a.Time.Compare(b.Time) })
+	for _, b := range n.below {
+		b.Depth = depth
+		out = b.flat(append(out, b.Moment), depth+1)
 	}
-	t.out = append(t.out, m)
+	return out
 }
 
-// turn adds a model's turn: its prompt where that is new, its calls, and what they caused.
+// turn adds a model's turn: its prompt where that is new, and its calls.
 func (t *timeline) turn(r access.Record) {
 	m := r.Operation.Model
-	depth, known := t.depth[m.Agent]
-	if !known {
-		depth = t.depth[m.ParentAgent] + 2 // below the call that started it
-		t.depth[m.Agent] = depth
+	prompt := t.prompts[m.Agent]
+	if m.Prompt != "" && (prompt == nil || prompt.Prompt != m.Prompt) {
+		prompt = t.above(r, prompt).add(access.Moment{Time: r.Operation.Time, Agent: m.Agent, Prompt: m.Prompt})
+		t.prompts[m.Agent] = prompt
 	}
-	if m.Prompt != "" && t.prompts[m.Agent] != m.Prompt {
-		t.prompts[m.Agent] = m.Prompt
-		t.out = append(t.out, access.Moment{Time: r.Operation.Time, Depth: depth, Agent: m.Agent, Prompt: m.Prompt})
+	if prompt == nil {
+		prompt = &t.root
 	}
 	for _, c := range t.turns[r.Operation.ID] {
-		t.out = append(t.out, access.Moment{Time: c.Emitted, Depth: depth + 1, Agent: m.Agent, Call: &c})
-		for _, op := range t.below[c.ID] {
-			op.Depth, op.Agent = depth+2, m.Agent
-			t.out = append(t.out, op)
-		}
-		delete(t.below, c.ID)
+		t.calls[callKey{c.Turn, c.ID}] = prompt.add(access.Moment{Time: c.Emitted, Agent: m.Agent, Call: &c})
 	}
+}
+
+// above is what a prompt stands below: of a sub-agent the call that started it, else what it was told before, else its
+// parent's prompt.
+func (t *timeline) above(r access.Record, before *node) *node {
+	m := r.Operation.Model
+	if m.Agent == "" {
+		return &t.root
+	}
+	if c := starter(t.all, r.Operation); c != nil {
+		if n := t.calls[callKey{c.Turn, c.ID}]; n != nil {
+			return n
+		}
+	}
+	if before != nil {
+		return before
+	}
+	if p := t.prompts[m.ParentAgent]; p != nil {
+		return p
+	}
+	return &t.root
+}
+
+// operation adds one that is no model's, below the one call that caused it.
+func (t *timeline) operation(r access.Record, causes []access.Cause) {
+	cause, _ := best(r.Operation.Cause, causes)
+	above := &t.root
+	if cause != nil && cause.Rung > access.Ambiguous && len(cause.Calls) == 1 {
+		if n := t.calls[callKey{cause.Calls[0].Turn, cause.Calls[0].Call}]; n != nil {
+			above = n
+		}
+	}
+	above.add(access.Moment{Time: r.Operation.Time, Agent: above.Agent, Record: &r, Cause: cause})
 }

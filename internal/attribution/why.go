@@ -22,6 +22,9 @@ type Index interface {
 // most bounds the chains of one answer.
 const most = 20
 
+// deepest bounds the agents that start each other in one chain.
+const deepest = 10
+
 // Why gives what is known of how the operations came about that query names, the latest first, and whether there are
 // more. A query is the identifier of an operation or an approval, a commit of a push (at least 7 digits), or words of
 // what was acted on or of the command, such as "deployments shop/web" or the text of a statement.
@@ -99,7 +102,7 @@ func (w *why) chain(r access.Record) (access.Chain, error) {
 	c.Cause, c.Earlier = best(r.Operation.Cause, causes)
 	if c.Cause != nil {
 		for _, ref := range c.Cause.Calls {
-			l, err := w.link(r.Operation.Session, ref)
+			l, err := w.link(r.Operation.Session, ref, deepest)
 			if err != nil {
 				return c, err
 			}
@@ -138,7 +141,8 @@ func best(first *access.Cause, all []access.Cause) (*access.Cause, []access.Caus
 	return &top, rest
 }
 
-func (w *why) link(session access.SessionID, ref access.CallRef) (access.Link, error) {
+// link is a call with what led to it, through up to deep more agents.
+func (w *why) link(session access.SessionID, ref access.CallRef, deep int) (access.Link, error) {
 	all, ok := w.calls[session]
 	if !ok {
 		var err error
@@ -154,8 +158,16 @@ func (w *why) link(session access.SessionID, ref access.CallRef) (access.Link, e
 		}
 	}
 	turn, there, err := w.x.Operation(w.ctx, ref.Turn)
-	if there {
-		l.Turn = &turn
+	if err != nil || !there {
+		return l, err
 	}
-	return l, err
+	l.Turn = &turn
+	if c := starter(all, turn.Operation); c != nil && deep > 0 {
+		parent, err := w.link(session, access.CallRef{Call: c.ID, Tool: c.Name, Turn: c.Turn}, deep-1)
+		if err != nil {
+			return l, err
+		}
+		l.Parent = &parent
+	}
+	return l, nil
 }

@@ -3,6 +3,7 @@ package attribution
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,11 @@ func history(t *testing.T) (*store.Store, time.Time) {
 		})
 		answer := &access.ModelAnswer{}
 		for _, c := range calls {
-			answer.Calls = append(answer.Calls, access.ToolCall{ID: c, Name: "Bash", Input: `{"command":"do ` + c + `"}`, Emitted: e.Record.Operation.Time.Add(time.Millisecond)})
+			tc := access.ToolCall{ID: c, Name: "Bash", Input: `{"command":"do ` + c + `"}`, Emitted: e.Record.Operation.Time.Add(time.Millisecond)}
+			if c == "d" {
+				tc.Name, tc.Input = "Agent", `{"description":"d","prompt":"look at the logs\n"}`
+			}
+			answer.Calls = append(answer.Calls, tc)
 		}
 		return []access.IndexEntry{e, {End: &access.Ended{ID: access.OperationID(id), Outcome: access.Outcome{Code: 200, Answer: answer}}}}
 	}
@@ -52,11 +57,16 @@ func history(t *testing.T) (*store.Store, time.Time) {
 		op.Target, op.Command = access.Target{Name: "prod", Protocol: "kubernetes"}, "kubectl patch deployment web -n shop"
 		op.Kubernetes = &access.Kubernetes{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: "shop", Name: "web"}
 	}
+	read := func(op *access.Operation) {
+		op.Target, op.Command = access.Target{Name: "prod", Protocol: "kubernetes"}, "kubectl logs web-1"
+		op.Kubernetes = &access.Kubernetes{Verb: "get", Resource: "pods", Subresource: "log", Namespace: "shop", Name: "web-1"}
+	}
 	entries := slices.Concat(
 		[]access.IndexEntry{{Session: &access.Session{ID: "s", Principal: by, Started: at, Last: at}}},
-		turn("t1", "", "", "deploy it", nil, "a", "b"),
+		turn("t1", "", "", "deploy it", nil, "a", "b", "d"),
 		[]access.IndexEntry{caused("push", access.Matched, push, access.CallRef{Call: "a", Turn: "t1"})},
 		turn("t2", "sub", "", "look at the logs", nil, "c"),
+		[]access.IndexEntry{caused("read", access.Matched, read, access.CallRef{Call: "c", Turn: "t2"})},
 		[]access.IndexEntry{caused("patch", access.Ambiguous, apply, access.CallRef{Call: "b", Turn: "t1"}, access.CallRef{Call: "c", Turn: "t2"}),
 			{Cause: &access.Cause{Operation: "patch", Time: at.Add(time.Minute), Rung: access.Bound, Method: "span", Calls: []access.CallRef{{Call: "b", Turn: "t1"}}}},
 			caused("stray", access.Unattributed, apply)},
@@ -102,6 +112,22 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// Behind a sub-agent's call is the call that started it, and the person's prompt.
+func TestWhySubAgent(t *testing.T) {
+	s, _ := history(t)
+	chains, _, err := Why(t.Context(), s, "logs web-1")
+	if err != nil || len(chains) != 1 || len(chains[0].Links) != 1 {
+		t.Fatalf("%+v, %v", chains, err)
+	}
+	l := chains[0].Links[0]
+	if l.Call.ID != "c" || l.Turn.Operation.Model.Prompt != "look at the logs" || l.Parent == nil {
+		t.Fatalf("%+v", l)
+	}
+	if p := l.Parent; p.Call.ID != "d" || p.Turn == nil || p.Turn.Operation.Model.Prompt != "deploy it" || p.Parent != nil {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestTimeline(t *testing.T) {
 	s, _ := history(t)
 	moments, more, err := Timeline(t.Context(), s, "s")
@@ -117,9 +143,9 @@ func TestTimeline(t *testing.T) {
 		case m.Record != nil:
 			text = string(m.Record.Operation.ID)
 		}
-		got = append(got, "   "[:m.Depth]+text)
+		got = append(got, strings.Repeat(" ", m.Depth)+text)
 	}
-	want := []string{"deploy it", " call a", " call b", "  push", "  look at the logs", "   call c", "  patch", "stray"}
+	want := []string{"deploy it", " call a", "  push", " call b", "  patch", " call d", "  look at the logs", "   call c", "    read", "stray"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}

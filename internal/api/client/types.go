@@ -30,6 +30,8 @@ type Target struct {
 	URL string `json:"url"`
 	// Upstream is the URL that clients of a git target know it by.
 	Upstream string `json:"upstream,omitempty"`
+	// MCP is the URL of the endpoint of a server of the Model Context Protocol, where a web target is one.
+	MCP string `json:"mcp,omitempty"`
 }
 
 // Page is a page of a list, and the cursor of the next; empty on the last one.

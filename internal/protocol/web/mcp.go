@@ -16,6 +16,9 @@ type rpc struct {
 	id json.RawMessage
 }
 
+// maxCallID bounds what a client names a tool call by.
+const maxCallID = 128
+
 // readRPC recognises a JSON-RPC message in a body that was decoded. A batch is refused: each message in it would be an
 // operation of its own, and the protocol has none since its revision of 2025-06-18. So is a message that a server which
 // reads names without regard to case would read otherwise. What only looks like a message may be one to some server.
@@ -56,10 +59,12 @@ func (x *exchange) readRPC(value any, raw []byte) *access.Refusal {
 		}
 	}
 	x.checkNamed()
-	if meta, _ := params["_meta"].(map[string]any); x.op.Client.Trace == "" {
-		if trace, _ := meta["traceparent"].(string); protocol.IsTrace(trace) {
-			x.op.Client.Trace = trace // SEP-414
-		}
+	meta, _ := params["_meta"].(map[string]any)
+	if trace, _ := meta["traceparent"].(string); x.op.Client.Trace == "" && protocol.IsTrace(trace) {
+		x.op.Client.Trace = trace // SEP-414
+	}
+	if call, _ := meta["claudecode/toolUseId"].(string); len(call) <= maxCallID {
+		x.op.Client.Call = call
 	}
 	return nil
 }

@@ -270,6 +270,7 @@ func (x *exchange) finish() error {
 		x.conceal("web.grpc", &g.Service)
 		x.conceal("web.grpc", &g.Method)
 	}
+	x.conceal("client.call", &x.op.Client.Call)
 	if q := x.web.Query; q != nil {
 		x.web.Query = map[string][]string{}
 		for k, vs := range q {

@@ -369,13 +369,13 @@ func TestMCP(t *testing.T) {
 	call := func(body string) answer { return w.do("POST", "/mcp", body, "Content-Type", "application/json") }
 	trace := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for _, id := range []string{"7", `"a\u0062"`, "1e2"} {
-		a := call(`{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":{"name":"rm","arguments":{"all":true},"_meta":{"traceparent":"` + trace + `"}}}`)
+		a := call(`{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":{"name":"rm","arguments":{"all":true},"_meta":{"traceparent":"` + trace + `","claudecode/toolUseId":"toolu_1"}}}`)
 		if a.code != 200 || !strings.Contains(a.body, `"id":`+id+`,`) && !strings.HasSuffix(strings.TrimSpace(a.body), `"id":`+id+`,"jsonrpc":"2.0"}`) || !strings.Contains(a.body, "gatebook: no tools") {
 			t.Errorf("%s: %d %s", id, a.code, a.body)
 		}
 	}
 	op := w.op()
-	if d := cmp.Diff(&access.MCP{Method: "tools/call", Tool: "rm", Arguments: map[string]any{"all": true}}, op.Web.MCP); d != "" || op.Client.Trace != trace {
+	if d := cmp.Diff(&access.MCP{Method: "tools/call", Tool: "rm", Arguments: map[string]any{"all": true}}, op.Web.MCP); d != "" || op.Client.Trace != trace || op.Client.Call != "toolu_1" {
 		t.Error(d, op.Client)
 	}
 	if a := call(`{"jsonrpc":"2.0","method":"notifications/x"}`); a.code != 403 {
