@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -18,17 +16,9 @@ const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 func TestEnvironment(t *testing.T) {
 	ns := namespace(t)
 	p := lab.StartPostgres(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
 	h := lab.StartGitHost(t)
 	h.Repository(t, "web.git")
-	g := cluster.StartGateway(t, binary, lab.Options{Targets: p.Target("shop", p.Database(t, "create table people (name text)"), "") + h.Target("code", ""), Config: fmt.Sprintf("listenPostgres: 127.0.0.1:%d\n", port)})
+	g := cluster.StartGateway(t, binary, lab.Options{Targets: p.Target("shop", p.Database(t, "create table people (name text)"), "") + h.Target("code", ""), SQL: true})
 	w := g.Workplace(t, g.Agent(ns, "claude", ""))
 	x := g.API(g.Person("ada", "auditors"))
 	for _, c := range []struct {

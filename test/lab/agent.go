@@ -2,7 +2,6 @@ package lab
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -10,13 +9,9 @@ import (
 // Untraced takes tracing and telemetry out of the settings of Claude Code.
 func (w *Workplace) Untraced() {
 	w.t.Helper()
-	path := filepath.Join(w.Env, "claude.json")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	file := quoted(w.Env + "/claude.json")
 	var s map[string]any
-	if err := json.Unmarshal(b, &s); err != nil {
+	if err := json.Unmarshal([]byte(Must(w.t, w.run("cat "+file, "", nil)).Stdout), &s); err != nil {
 		w.t.Fatal(err)
 	}
 	env, _ := s["env"].(map[string]any)
@@ -25,21 +20,16 @@ func (w *Workplace) Untraced() {
 			delete(env, k)
 		}
 	}
-	if b, err = json.Marshal(s); err == nil {
-		err = os.WriteFile(path, b, 0o600)
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	Must(w.t, w.run("cat > "+file, toJSON(s), nil))
 }
 
-// Claude runs the real Claude Code without a terminal: what it knows of the gateway is in the settings that env wrote.
-func (w *Workplace) Claude(prompt string) Result {
+// Claude runs the real Claude Code without a terminal: what it knows of the gateway is in the settings that env wrote. It may
+// run shell commands and other agents; args are more of its flags.
+func (w *Workplace) Claude(prompt string, args ...string) Result {
 	w.t.Helper()
-	program := ClaudeCode(w.t)
-	cmd, cancel := w.command(program, "--settings", filepath.Join(w.Env, "claude.json"), "-p", prompt, "--allowedTools", "Bash", "--output-format", "json")
-	defer cancel()
-	// It refuses to run tools as root but in a sandbox, which a test is.
-	cmd.Env = append(cmd.Env, "DISABLE_AUTOUPDATER=1", "IS_SANDBOX=1")
-	return w.run(cmd)
+	script := `PATH=$PATH:` + quoted(filepath.Dir(ClaudeCode(w.t))) + ` exec claude --settings ` + quoted(w.Env+"/claude.json") + ` --allowedTools Bash,Agent --output-format json -p ` + quoted(prompt)
+	for _, a := range args {
+		script += " " + quoted(a)
+	}
+	return w.run(script, "", nil)
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,35 +16,44 @@ func claudeDir() (string, error) {
 	return filepath.Join(d, "gatebook", "claude-code"), err
 }
 
-// ClaudeCode gives the real Claude Code, from npm; CLAUDE_CODE names another. A test that cannot have it is skipped,
-// loudly, only where npm's registry cannot be reached.
+// ClaudeCode gives the real Claude Code, from npm; CLAUDE_CODE names another, as PREFIX/node_modules/.bin/claude. A test that
+// cannot have it is skipped, loudly, only where npm's registry cannot be reached.
 func ClaudeCode(t testing.TB) string {
 	t.Helper()
-	if bin := os.Getenv("CLAUDE_CODE"); bin != "" {
-		return bin
-	}
-	dir, err := claudeDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(dir, "node_modules", ".bin", "claude")
-	if _, err := os.Stat(bin); err == nil {
-		return bin
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	r, err := run(exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "@anthropic-ai/claude-code@2.1.197"))
-	if err == nil && r.Code == 0 {
+	bin, err := InstallClaudeCode(t.Context())
+	if err == nil {
 		return bin
 	}
 	if !npmReachable(t) {
-		t.Skipf("SKIPPED, AND NOTHING IS KNOWN: npm's registry cannot be reached, so there is no Claude Code to test with: %v\n%s", err, r.Out())
+		t.Skipf("SKIPPED, AND NOTHING IS KNOWN: npm's registry cannot be reached, so there is no Claude Code to test with: %v", err)
 	}
-	t.Fatalf("installing Claude Code: %v\n%s", err, r.Out())
+	t.Fatal(err)
 	return ""
+}
+
+// InstallClaudeCode gives it, installed where it is not there.
+func InstallClaudeCode(ctx context.Context) (string, error) {
+	if bin := os.Getenv("CLAUDE_CODE"); bin != "" {
+		return bin, nil
+	}
+	dir, err := claudeDir()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "node_modules", ".bin", "claude")
+	if _, err := os.Stat(bin); err == nil {
+		return bin, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	r, err := run(exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "-ai/claude-code.1.197"))
+	if err != nil || r.Code != 0 {
+		return "", fmt.Errorf("installing Claude Code: %v\n%s", err, r.Out())
+	}
+	return bin, nil
 }
 
 // npmReachable asks the registry that npm is set up for.

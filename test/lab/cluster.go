@@ -27,6 +27,8 @@ type Cluster struct {
 	Bin string
 	// Containers says whether pods are containers; otherwise they are plain processes of this host.
 	Containers bool
+	// NodeIP is the address of the node, which pods reach; 127.0.0.1 where there are no containers.
+	NodeIP string
 	// ours says that Stop stops it.
 	ours bool
 }
@@ -68,6 +70,9 @@ func StartCluster(ctx context.Context, w io.Writer, env ...string) (*Cluster, er
 	}
 	b, err := os.ReadFile(filepath.Join(run, "env"))
 	c.Containers = strings.Contains(string(b), "NODE=real")
+	if _, rest, ok := strings.Cut(string(b), "NODE_IP="); ok {
+		c.NodeIP = strings.Fields(rest)[0]
+	}
 	return c, err
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	Data string
 	// Env is more environment for the process.
 	Env []string
+	// Pods makes it listen where the cluster's pods reach it, and with SQL for clients of PostgreSQL, too.
+	Pods, SQL bool
 }
 
 // Gateway is a running gateway in front of a cluster. Its roles: group approvers approves, group auditors audits, group
@@ -74,7 +76,11 @@ func (c *Cluster) StartGateway(t testing.TB, bin string, o Options) *Gateway {
 	t.Helper()
 	dir := t.TempDir()
 	listen, admin := freePort(t), freePort(t)
-	g := &Gateway{t: t, cluster: c, bin: bin, env: o.Env, Dir: dir, URL: fmt.Sprintf("https://localhost:%d", listen), Admin: fmt.Sprintf("http://127.0.0.1:%d", admin)}
+	host, address := "localhost", "127.0.0.1"
+	if o.Pods {
+		host, address = c.NodeIP, c.NodeIP
+	}
+	g := &Gateway{t: t, cluster: c, bin: bin, env: o.Env, Dir: dir, URL: fmt.Sprintf("https://%s:%d", host, listen), Admin: fmt.Sprintf("http://127.0.0.1:%d", admin)}
 	g.Target = g.URL + "/t/lab"
 	if g.data = o.Data; g.data == "" {
 		g.data = filepath.Join(dir, "data")
@@ -88,8 +94,14 @@ func (c *Cluster) StartGateway(t testing.TB, bin string, o Options) *Gateway {
 		policy = "policy: " + filepath.Join(dir, "policy") + "\n"
 		g.WritePolicy(o.Policy)
 	}
-	config := fmt.Sprintf(`listen: 127.0.0.1:%d
-admin: 127.0.0.1:%d
+	sql := ""
+	if o.SQL {
+		g.SQL = freePort(t)
+		sql = fmt.Sprintf("listenPostgres: %s:%d\n", address, g.SQL)
+	}
+	config := fmt.Sprintf(`listen: %s:%d
+url: %s
+%sadmin: 127.0.0.1:%d
 data: %s
 %sissuers:
   - {name: lab, url: 'https://issuer.gatebook', audiences: [gatebook], kubernetes: true, cluster: lab, tokenReview: true}
@@ -104,7 +116,7 @@ data: %s
   breakGlass: {groups: [glass]}
   restorers: {groups: [restorers]}
 drain: 2s
-%s`, listen, admin, g.data, policy, peopleIssuer, filepath.Join(dir, "people.jwks"), o.Issuers, c.Kubeconfig, o.Target, o.Targets, o.Config)
+%s`, address, listen, g.URL, sql, admin, g.data, policy, peopleIssuer, filepath.Join(dir, "people.jwks"), o.Issuers, c.Kubeconfig, o.Target, o.Targets, o.Config)
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/cgi"
@@ -22,6 +21,7 @@ import (
 // of every request.
 type GitHost struct {
 	dir, url string
+	server   *httptest.Server
 	// Before is asked about every request; where it answers itself it returns true.
 	Before func(w http.ResponseWriter, r *http.Request) bool
 
@@ -32,11 +32,21 @@ type GitHost struct {
 // StartGitHost starts one. It ends with the test.
 func StartGitHost(t testing.TB) *GitHost {
 	t.Helper()
-	exec, err := exec.Command("git", "--exec-path").Output()
+	h, err := NewGitHost(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &GitHost{dir: t.TempDir()}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// NewGitHost is the same with its files in dir, until Close.
+func NewGitHost(dir string) (*GitHost, error) {
+	exec, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		return nil, err
+	}
+	h := &GitHost{dir: dir}
 	backend := &cgi.Handler{Path: filepath.Join(strings.TrimSpace(string(exec)), "git-http-backend"),
 		Env: []string{"GIT_PROJECT_ROOT=" + filepath.Join(h.dir, "repos"), "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=gate", "HOME=" + h.dir, "GIT_CONFIG_NOSYSTEM=1"}}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,16 +62,12 @@ func StartGitHost(t testing.TB) *GitHost {
 		}
 	}))
 	s.StartTLS()
-	t.Cleanup(s.Close)
-	h.url = s.URL
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	for name, b := range map[string][]byte{"ca.crt": ca, "token": []byte(UpstreamToken)} {
-		if err := os.WriteFile(filepath.Join(h.dir, name), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return h
+	h.url, h.server = s.URL, s
+	return h, upstreamFiles(dir, s)
 }
+
+// Close ends it.
+func (h *GitHost) Close() { h.server.Close() }
 
 // Repository makes a bare one with these settings, such as "uploadpack.allowFilter=true".
 func (h *GitHost) Repository(t testing.TB, name string, settings ...string) {
@@ -86,13 +92,43 @@ func (h *GitHost) Git(t testing.TB, name string, args ...string) string {
 	if name != "" {
 		args = append([]string{"-C", h.Path(name)}, args...)
 	}
+	out, err := h.git(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (h *GitHost) git(args ...string) (string, error) {
 	cmd := exec.Command("git", args...)
 	cmd.Env = append(cleanEnv(), "HOME="+h.dir, "GIT_CONFIG_NOSYSTEM=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("git %q: %v\n%s", args, err, out)
+		return "", fmt.Errorf("git %q: %w\n%s", args, err, out)
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Seed makes a repository with one commit of these files on its branch main.
+func (h *GitHost) Seed(name string, files map[string]string) error {
+	tree := filepath.Join(h.dir, "seed", name)
+	in := []string{"-C", tree, "-c", "user.name=ada", "-c", "user.email=ada@example.com"}
+	for _, args := range [][]string{{"init", "-q", "--bare", "-b", "main", h.Path(name)}, {"init", "-q", "-b", "main", tree}} {
+		if _, err := h.git(args...); err != nil {
+			return err
+		}
+	}
+	for file, text := range files {
+		if err := os.WriteFile(filepath.Join(tree, file), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	for _, args := range [][]string{{"add", "-A"}, {"commit", "-q", "-m", "as it was"}, {"push", "-q", h.Path(name), "main"}} {
+		if _, err := h.git(append(slices.Clip(in), args...)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Ref gives the object that a ref names; empty: there is none.

@@ -19,7 +19,6 @@ import (
 // not, in the events that the real one sends; it takes the gateway's own key alone, and keeps every request.
 type Messages struct {
 	*Upstream
-	t testing.TB
 
 	mu      sync.Mutex
 	scripts []script
@@ -65,9 +64,20 @@ type Asked struct {
 // StartMessages starts the fake with a script: the turns of any conversation in which no other script's prompt is.
 func StartMessages(t testing.TB, turns ...Turn) *Messages {
 	t.Helper()
-	m := &Messages{t: t}
-	m.Upstream = StartUpstream(t, true, m.serve)
-	return m.Script("", turns...)
+	m, err := NewMessages(t.TempDir(), turns...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+// NewMessages is the same with its files in dir, until Close.
+func NewMessages(dir string, turns ...Turn) (*Messages, error) {
+	m := &Messages{}
+	u, err := NewUpstream(dir, true, m.serve)
+	m.Upstream = u
+	return m.Script("", turns...), err
 }
 
 // Script adds turns for conversations whose first message of a person, or of a parent agent, contains prompt. Of several
@@ -95,10 +105,12 @@ func (m *Messages) Target(name, more string) string {
 
 func (m *Messages) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
+	status := http.StatusBadRequest
 	if err != nil {
-		m.t.Errorf("reading a request to the model: %v", err)
+		messagesError(w, status, "invalid_request_error", err.Error())
+	} else {
+		status = m.answer(w, r, body)
 	}
-	status := m.answer(w, r, body)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked = append(m.asked, Asked{r.Method, r.RequestURI, r.Header.Clone(), string(body), status})

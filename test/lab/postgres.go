@@ -36,7 +36,7 @@ type Postgres struct {
 const gatePassword = "the-gateways-own-database-password"
 
 // shared is one server for all tests of a process. It ends with the process.
-var shared = sync.OnceValues(startPostgres)
+var shared = sync.OnceValues(NewPostgres)
 
 // StartPostgres gives the process's server.
 func StartPostgres(t testing.TB) *Postgres {
@@ -87,7 +87,8 @@ func serverUser() (*syscall.SysProcAttr, int, error) {
 	return attr, uid, err
 }
 
-func startPostgres() (*Postgres, error) {
+// NewPostgres starts a server, until StopPostgres.
+func NewPostgres() (*Postgres, error) {
 	dir, err := os.MkdirTemp("", "gbpg")
 	if err != nil {
 		return nil, err
@@ -159,7 +160,7 @@ func (p *Postgres) start(data string, attr *syscall.SysProcAttr) error {
 	}
 	running = p
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		r, err := p.psql("postgres", "CREATE ROLE gate SUPERUSER LOGIN PASSWORD '"+gatePassword+"'")
+		r, err := p.SQL("postgres", "CREATE ROLE gate SUPERUSER LOGIN PASSWORD '"+gatePassword+"'")
 		if err == nil && r.Code == 0 {
 			return nil
 		}
@@ -202,7 +203,8 @@ func (p *Postgres) Log() string {
 	return string(b)
 }
 
-func (p *Postgres) psql(database string, sql ...string) (Result, error) {
+// SQL runs statements directly, as the superuser.
+func (p *Postgres) SQL(database string, sql ...string) (Result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	args := []string{"-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "postgres", "-d", database}
@@ -217,7 +219,7 @@ func (p *Postgres) psql(database string, sql ...string) (Result, error) {
 // Admin runs SQL directly, as the superuser, and gives the rows.
 func (p *Postgres) Admin(t testing.TB, database string, sql ...string) string {
 	t.Helper()
-	r, err := p.psql(database, sql...)
+	r, err := p.SQL(database, sql...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,9 @@ const UpstreamToken = "the-gateways-own-credential"
 // Upstream is a TLS server that behaves as a test wants, where the real API server cannot be made to. It keeps every
 // request that reaches it.
 type Upstream struct {
-	URL string
-	dir string
+	URL    string
+	dir    string
+	server *httptest.Server
 
 	mu   sync.Mutex
 	seen []Seen
@@ -38,23 +39,40 @@ type Seen struct {
 // StartUpstream starts a server with h behind it, over HTTP/1.1, and HTTP/2 where asked for. It ends with the test.
 func StartUpstream(t testing.TB, http2 bool, h http.HandlerFunc) *Upstream {
 	t.Helper()
-	u := &Upstream{dir: t.TempDir()}
+	u, err := NewUpstream(t.TempDir(), http2, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(u.Close)
+	return u
+}
+
+// NewUpstream is the same with its files in dir, until Close.
+func NewUpstream(dir string, http2 bool, h http.HandlerFunc) (*Upstream, error) {
+	u := &Upstream{dir: dir}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.note(r)
 		h(w, r)
 	}))
 	s.EnableHTTP2 = http2
 	s.StartTLS()
-	t.Cleanup(s.Close)
-	u.URL = s.URL
+	u.URL, u.server = s.URL, s
+	return u, upstreamFiles(dir, s)
+}
+
+// upstreamFiles are what a gateway needs for a server: its CA, and the token that it takes.
+func upstreamFiles(dir string, s *httptest.Server) error {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	for name, b := range map[string][]byte{"ca.crt": ca, "token": []byte(UpstreamToken)} {
-		if err := os.WriteFile(filepath.Join(u.dir, name), b, 0o600); err != nil {
-			t.Fatal(err)
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			return err
 		}
 	}
-	return u
+	return nil
 }
+
+// Close ends it.
+func (u *Upstream) Close() { u.server.Close() }
 
 func (u *Upstream) note(r *http.Request) {
 	dump, err := httputil.DumpRequest(r, false)
