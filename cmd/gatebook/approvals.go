@@ -123,12 +123,18 @@ func approvalsEnd() *cobra.Command {
 }
 
 // printApproval shows all there is; what cannot be shown is said.
-func printApproval(w io.Writer, a access.Approval) error {
+func printApproval(w io.Writer, a client.Approval) error {
 	var b strings.Builder
+	for _, l := range a.Links {
+		writeLink(&b, l)
+	}
 	line := func(k, format string, args ...any) {
 		fmt.Fprintf(&b, "%-10s %s\n", k, inert(fmt.Sprintf(format, args...)))
 	}
 	op := a.Operation
+	if c := a.Operation.Cause; c != nil {
+		line("caused by", "%s: %s", c.Rung, c.Method)
+	}
 	line("approval", "%s (%s)", a.ID, a.State)
 	line("command", "%s", op.Command)
 	line("who", "%s, subject %s, groups %s", op.Principal.Name, op.Principal.Key(), strings.Join(op.Principal.Groups, ", "))

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -25,8 +26,8 @@ func addWhy(parent *cobra.Command) {
 link to the tool call rests.
 
 WHAT is a commit of a push (7 digits or more), an object such as "deployments shop/web", words of a statement or command, an
-operation or an approval. With --recorded it is a text that was sent or delivered, such as a row's; recordings are then
-read through for it, which takes the auditor's key (--key) and is itself recorded.`,
+operation or an approval. It can also be a text that was sent or delivered, such as a row's: where nothing is known by WHAT and
+there is the auditor's key (--key), or with --recorded, recordings are read through for it, which is itself recorded.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x, err := r.open()
 			if err != nil {
@@ -35,10 +36,12 @@ read through for it, which takes the auditor's key (--key) and is itself recorde
 			defer x.Close()
 			what := strings.Join(args, " ")
 			var found client.Why
+			if !bytesToo {
+				found, err = x.Why(cmd.Context(), what)
+				bytesToo = err == nil && len(found.Chains) == 0 && r.Key != ""
+			}
 			if bytesToo {
 				found, err = r.whoSaw(cmd.Context(), x, what, since)
-			} else {
-				found, err = x.Why(cmd.Context(), what)
 			}
 			if err != nil {
 				return err
@@ -47,8 +50,8 @@ read through for it, which takes the auditor's key (--key) and is itself recorde
 		}}
 	r.flags(cmd)
 	o.flag(cmd)
-	cmd.Flags().BoolVar(&bytesToo, "recorded", false, "look for WHAT in everything that was recorded")
-	cmd.Flags().StringVar(&since, "since", "24h", "with --recorded: in sessions that began not before: a time, or a duration ago")
+	cmd.Flags().BoolVar(&bytesToo, "recorded", false, "look for WHAT in everything that was recorded at once")
+	cmd.Flags().StringVar(&since, "since", "24h", "in recordings: of sessions that began not before: a time, or a duration ago")
 	parent.AddCommand(cmd)
 }
 
@@ -115,7 +118,7 @@ func printWhy(w io.Writer, found client.Why, what string) error {
 	}
 	switch {
 	case len(found.Chains) == 0:
-		fmt.Fprintf(&b, "nothing that was recorded is known by %q; --recorded looks into the recordings themselves\n", inert(what))
+		fmt.Fprintf(&b, "nothing that was recorded is known by %q; with the auditor's key (--key) the recordings themselves are looked through\n", inert(what))
 	case found.More:
 		b.WriteString("\nthere are more; ask for something more particular\n")
 	}
@@ -129,7 +132,12 @@ func writeChain(b *strings.Builder, c access.Chain) {
 	for _, l := range c.Links {
 		writeLink(b, l)
 	}
-	fmt.Fprintf(b, "operation   %s  %s  %s on %s\n            %s\n", stamp(op.Time), op.ID, inert(op.Principal.Name), inert(op.Target.Name), inert(op.Command))
+	if op.Model != nil {
+		writePrompt(b, c.Record)
+		fmt.Fprintf(b, "model call  %s\n", effect(c.Record))
+		return
+	}
+	fmt.Fprintf(b, "operation   %s  %s  %s on %s\n%s", stamp(op.Time), op.ID, inert(op.Principal.Name), inert(op.Target.Name), below(op.Command))
 	writeCause(b, c)
 	fmt.Fprintf(b, "decision    %s, risk %s: %s\n", c.Record.Decision.Effect, c.Record.Decision.Risk, inert(c.Record.Decision.Reason))
 	if c.Approval != nil {
@@ -138,21 +146,44 @@ func writeChain(b *strings.Builder, c access.Chain) {
 	fmt.Fprintf(b, "effect      %s\n", effect(c.Record))
 }
 
+// below is a text that may have lines, under the words of a heading.
+func below(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(&b, "            %s\n", inert(strings.TrimSuffix(line, "\n")))
+	}
+	return b.String()
+}
+
+// callText is what a call asks for: the command of a shell, or its input as the model emitted it.
+func callText(c access.Call) string {
+	var in struct{ Command string }
+	if json.Unmarshal([]byte(c.Input), &in) == nil && in.Command != "" {
+		return in.Command
+	}
+	return c.Input
+}
+
+// writePrompt tells what a model was asked, and by whom.
+func writePrompt(b *strings.Builder, turn access.Record) {
+	m := turn.Operation.Model
+	who := m.Model
+	if m.Agent != "" {
+		who += ", agent " + m.Agent
+	}
+	fmt.Fprintf(b, "prompt      %s  %s  (%s)\n%s", stamp(turn.Operation.Time), turn.Operation.ID, inert(who), below(m.Prompt))
+}
+
 func writeLink(b *strings.Builder, l access.Link) {
 	if l.Parent != nil {
 		writeLink(b, *l.Parent)
 	}
 	if l.Turn != nil && l.Turn.Operation.Model != nil {
-		m := l.Turn.Operation.Model
-		who := m.Model
-		if m.Agent != "" {
-			who += ", agent " + m.Agent
-		}
-		fmt.Fprintf(b, "prompt      %s  %s  (%s)\n            %s\n", stamp(l.Turn.Operation.Time), l.Turn.Operation.ID, inert(who), inert(m.Prompt))
+		writePrompt(b, *l.Turn)
 	} else {
 		fmt.Fprintf(b, "prompt      of %s, which the index no longer has\n", l.Call.Turn)
 	}
-	fmt.Fprintf(b, "tool call   %s  %s  %s\n            %s\n", stamp(l.Call.Emitted), inert(l.Call.ID), inert(l.Call.Name), inert(l.Call.Input))
+	fmt.Fprintf(b, "tool call   %s  %s  %s\n%s", stamp(l.Call.Emitted), inert(l.Call.ID), inert(l.Call.Name), below(callText(l.Call)))
 }
 
 func writeCause(b *strings.Builder, c access.Chain) {
@@ -235,7 +266,7 @@ func printTimeline(w io.Writer, t client.Timeline) error {
 func momentText(m access.Moment) string {
 	switch {
 	case m.Call != nil:
-		return fmt.Sprintf("%s %s  [%s]", inert(m.Call.Name), inert(m.Call.Input), inert(m.Call.ID))
+		return fmt.Sprintf("%s: %s  [%s]", inert(m.Call.Name), inert(callText(*m.Call)), inert(m.Call.ID))
 	case m.Record != nil:
 		rung := "not asked"
 		if m.Cause != nil {

@@ -75,7 +75,7 @@ func TestRequesterSeesLess(t *testing.T) {
 		if err != nil || len(page.Items) != 1 {
 			t.Fatal(page, err)
 		}
-		for _, x := range []access.Approval{a, page.Items[0]} {
+		for _, x := range []access.Approval{a.Approval, page.Items[0]} {
 			by, rule := x.Answers[0].Approver, x.Decision.Rules[0]
 			if by.Name != "approver" || x.Answers[0].Reason != "fine" || rule.ID != "r" {
 				t.Errorf("%s sees too little: %+v", name, x)

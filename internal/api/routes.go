@@ -8,6 +8,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/api/client"
 	"gatebook/internal/approval"
+	"gatebook/internal/attribution"
 )
 
 func (a *API) whoAmI(_ http.ResponseWriter, r call) (any, error) {
@@ -153,7 +154,11 @@ func (a *API) approval(_ http.ResponseWriter, r call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.shown(r.by, x), nil
+	out := client.Approval{Approval: a.shown(r.by, x)}
+	if a.mayAsk(r.by, x) {
+		out.Links, err = attribution.Links(r.Context(), a.o.Index, x.Operation)
+	}
+	return out, err
 }
 
 // answer is recorded by the desk before it is given.

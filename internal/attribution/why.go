@@ -100,14 +100,8 @@ func (w *why) chain(r access.Record) (access.Chain, error) {
 		return c, err
 	}
 	c.Cause, c.Earlier = best(r.Operation.Cause, causes)
-	if c.Cause != nil {
-		for _, ref := range c.Cause.Calls {
-			l, err := w.link(r.Operation.Session, ref, deepest)
-			if err != nil {
-				return c, err
-			}
-			c.Links = append(c.Links, l)
-		}
+	if c.Links, err = w.links(r.Operation.Session, c.Cause); err != nil {
+		return c, err
 	}
 	if r.Approval != "" {
 		found, err := w.x.Approvals(w.ctx, access.ApprovalFilter{ID: r.Approval, Brief: true})
@@ -139,6 +133,27 @@ func best(first *access.Cause, all []access.Cause) (*access.Cause, []access.Caus
 		rest = append([]access.Cause{*first}, rest...)
 	}
 	return &top, rest
+}
+
+// Links are the calls that may be behind an operation, as far as was known when it came, each with what led to it.
+func Links(ctx context.Context, x Index, op access.Operation) ([]access.Link, error) {
+	w := &why{ctx: ctx, x: x, calls: map[access.SessionID][]access.Call{}}
+	return w.links(op.Session, op.Cause)
+}
+
+func (w *why) links(session access.SessionID, c *access.Cause) ([]access.Link, error) {
+	if c == nil {
+		return nil, nil
+	}
+	var out []access.Link
+	for _, ref := range c.Calls {
+		l, err := w.link(session, ref, deepest)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
 }
 
 // link is a call with what led to it, through up to deep more agents.

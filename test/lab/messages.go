@@ -49,7 +49,12 @@ type ToolUse struct {
 
 // Bash is a turn that runs a command by Claude Code's tool.
 func Bash(command string) Turn {
-	return Turn{Uses: []ToolUse{{Name: "Bash", Input: toJSON(map[string]string{"command": command, "description": "as the script says"})}}}
+	return Turn{Uses: []ToolUse{Tool("", "Bash", map[string]any{"command": command, "description": "as the script says"})}}
+}
+
+// Tool is a call of a tool with its input.
+func Tool(id, name string, input map[string]any) ToolUse {
+	return ToolUse{ID: id, Name: name, Input: toJSON(input)}
 }
 
 // Asked is one request to the model as it arrived.
@@ -271,11 +276,13 @@ func writeJSON(w http.ResponseWriter, body string) int {
 }
 
 func toJSON(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // as models write it
+	if err := e.Encode(v); err != nil {
 		panic(err) // maps and strings always can
 	}
-	return string(b)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // AskModel posts a question to the Messages API of a target of the gateway, as the holder of token, with more headers as

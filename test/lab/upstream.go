@@ -102,3 +102,8 @@ func (u *Upstream) Target(name, more string) string {
 	return fmt.Sprintf("  - name: %s\n    url: '%s'\n    caFile: %s\n    token: {file: %s}\n    accounts: [lab]\n%s",
 		name, u.URL, filepath.Join(u.dir, "ca.crt"), filepath.Join(u.dir, "token"), more)
 }
+
+// Service is the same where this upstream is an HTTP service.
+func (u *Upstream) Service(name, more string) string {
+	return fmt.Sprintf("  - name: %s\n    protocol: web\n    url: '%s'\n    caFile: %s\n    token: {file: %s}\n%s", name, u.URL, filepath.Join(u.dir, "ca.crt"), filepath.Join(u.dir, "token"), more)
+}

@@ -140,8 +140,8 @@ func (c *Client) Approvals(ctx context.Context, states ...access.ApprovalState) 
 }
 
 // Approval gives one approval whole.
-func (c *Client) Approval(ctx context.Context, id access.ApprovalID) (access.Approval, error) {
-	return call[access.Approval](ctx, c, "GET", "approvals/"+url.PathEscape(string(id)), nil, nil)
+func (c *Client) Approval(ctx context.Context, id access.ApprovalID) (Approval, error) {
+	return call[Approval](ctx, c, "GET", "approvals/"+url.PathEscape(string(id)), nil, nil)
 }
 
 // Answer answers an approval, and gives it as it stands then.

@@ -47,6 +47,12 @@ type Why struct {
 	More bool `json:"more,omitempty"`
 }
 
+// Approval is one as it is shown to who may answer: with the tool calls and prompts that may be behind it.
+type Approval struct {
+	access.Approval
+	Links []access.Link `json:"links,omitempty"`
+}
+
 // Timeline is what happened in a session, in order.
 type Timeline struct {
 	Moments []access.Moment `json:"moments"`
