@@ -125,8 +125,8 @@ func approvalsEnd() *cobra.Command {
 // printApproval shows all there is; what cannot be shown is said.
 func printApproval(w io.Writer, a client.Approval) error {
 	var b strings.Builder
-	for _, l := range a.Links {
-		writeLink(&b, l)
+	for i, l := range a.Links {
+		chain{&b}.candidate(i, len(a.Links), l)
 	}
 	line := func(k, format string, args ...any) {
 		fmt.Fprintf(&b, "%-10s %s\n", k, inert(fmt.Sprintf(format, args...)))

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -229,7 +228,6 @@ func (g *gateway) openDesk(ctx context.Context) error {
 		return err
 	}
 	g.revocations = identity.NewRevocations(time.Now, rows...)
-	g.sessions = &gate.Sessions{Idle: g.cfg.Sessions.Idle, Now: time.Now}
 	o := approval.Options{
 		Store: g.store, Log: g.log, Record: g.note, Notify: g.alert,
 		MayEnd:        func(p access.Principal, _ access.Approval) bool { return g.may(p, api.Approver) },
@@ -262,6 +260,22 @@ func (g *gateway) openDesk(ctx context.Context) error {
 	return nil
 }
 
+// openSessions goes on with the sessions that there were.
+func (g *gateway) openSessions(ctx context.Context) error {
+	g.sessions = &gate.Sessions{Idle: g.cfg.Sessions.Idle, Now: time.Now, Recall: func(p access.Principal, conversation string) access.SessionID {
+		id, err := g.store.Conversation(ctx, p.Key(), conversation)
+		if err != nil { // then it is a session of its own
+			g.log.Error("a conversation's session cannot be looked up", "error", err)
+		}
+		return id
+	}}
+	rows, err := g.store.OpenSessions(ctx, time.Now().Add(-g.cfg.Sessions.Idle))
+	for _, r := range rows {
+		g.sessions.Restore(r.Principal, r.ID, r.Last, r.Conversing)
+	}
+	return err
+}
+
 // note records what is about to happen to an approval.
 func (g *gateway) note(e approval.Event) error {
 	return g.recorder.Note(string(e.Approval.Operation.Session), "approval."+string(e.Kind), e)
@@ -289,6 +303,9 @@ func (g *gateway) openGate(ctx context.Context) (err error) {
 	if err := g.openAttribution(ctx); err != nil {
 		return err
 	}
+	if err := g.openSessions(ctx); err != nil {
+		return err
+	}
 	if g.attribution != nil {
 		o.Attribution = g.attribution
 	}
@@ -299,7 +316,13 @@ func (g *gateway) openGate(ctx context.Context) (err error) {
 // openAttribution links operations to tool calls, where calls of a model come by here at all. It remembers those that
 // were open when an earlier process ended.
 func (g *gateway) openAttribution(ctx context.Context) error {
-	if !slices.ContainsFunc(g.cfg.Targets, func(t config.Target) bool { return t.Protocol == "model" }) {
+	var models []string
+	for _, t := range g.cfg.Targets {
+		if t.Protocol == "model" {
+			models = append(models, t.Name)
+		}
+	}
+	if len(models) == 0 {
 		return nil
 	}
 	g.attribution = attribution.New(attribution.Options{Now: time.Now, Log: g.log, Record: func(s access.SessionID, c access.Cause) error {
@@ -308,8 +331,8 @@ func (g *gateway) openAttribution(ctx context.Context) error {
 	if err := g.awaitIndex(ctx); err != nil {
 		return err
 	}
-	calls, err := g.store.RecentCalls(ctx, time.Now().Add(-attribution.CallLife))
-	g.attribution.Remember(calls)
+	turns, err := g.store.RecentTurns(ctx, time.Now().Add(-attribution.CallLife), models)
+	g.attribution.Remember(turns)
 	return err
 }
 

@@ -28,8 +28,9 @@ func (r *Rung) UnmarshalText(b []byte) error { return parseName(b, rungNames[:],
 // Cause links an operation to the tool call, and through it to the prompt, that caused it. It is what was known at
 // Time; later evidence is a Cause of its own, on record, and never changes an earlier one.
 type Cause struct {
-	Operation OperationID `json:"operation"`
-	Time      time.Time   `json:"time"`
+	// Operation and Time are empty in an operation's own Cause where no call was open: there they are the operation's.
+	Operation OperationID `json:"operation,omitempty"`
+	Time      time.Time   `json:"time,omitzero"`
 	Rung      Rung        `json:"rung"`
 	// Method says how the link was made, and Evidence on what: each a sentence. Seen marks what the gateway saw itself;
 	// everything else is somebody's word.
@@ -61,7 +62,7 @@ type CallRef struct {
 type Chain struct {
 	// Record is the operation, with its decision and outcome.
 	Record Record `json:"record"`
-	// Cause is the best that is known of what caused it, and Earlier what was said before that. Nil: nothing was asked.
+	// Cause is the best that is known of what caused it, and Earlier what else was said, in order. Nil: nothing was asked.
 	Cause   *Cause  `json:"cause,omitempty"`
 	Earlier []Cause `json:"earlier,omitempty"`
 	// Links are the calls that Cause names, each with what led to it.
@@ -75,20 +76,24 @@ type Link struct {
 	Call Call `json:"call"`
 	// Turn is the model's operation; its Operation.Model.Prompt is the prompt. Nil: the index no longer has it.
 	Turn *Record `json:"turn,omitempty"`
-	// Parent, where the turn is a sub-agent's, is the call that gave it the prompt. Nil: there is none, or it is not known.
-	Parent *Link `json:"parent,omitempty"`
+	// Agent says, of a turn of a sub-agent, how that is linked to the call which gave it the prompt, and Parent is that call,
+	// where Agent names just one. At the end of the way is a person's prompt.
+	Agent  *Cause `json:"agent,omitempty"`
+	Parent *Link  `json:"parent,omitempty"`
 }
 
-// Moment is one thing on a session's timeline: exactly one of Prompt, Call and Record is set.
+// Moment is one thing on a session's timeline: exactly one of Prompt, Call and Record is set. What it is nested below is the
+// last before it of one less Depth.
 type Moment struct {
 	Time time.Time `json:"time"`
 	// Depth is how far it is nested: sub-agents below the agent that started them, calls below prompts, operations below calls.
 	Depth int `json:"depth"`
-	// Agent is the sub-agent that it belongs to; empty: the session's own.
-	Agent  string  `json:"agent,omitempty"`
-	Prompt string  `json:"prompt,omitempty"`
-	Call   *Call   `json:"call,omitempty"`
-	Record *Record `json:"record,omitempty"`
-	// Cause is that of Record.
+	// Conversation is the client's name for the one that it belongs to, and Agent the sub-agent; empty: the conversation's own.
+	Conversation string  `json:"conversation,omitempty"`
+	Agent        string  `json:"agent,omitempty"`
+	Prompt       string  `json:"prompt,omitempty"`
+	Call         *Call   `json:"call,omitempty"`
+	Record       *Record `json:"record,omitempty"`
+	// Cause is that of Record or, of a sub-agent's Prompt, how the agent is linked to what it stands below.
 	Cause *Cause `json:"cause,omitempty"`
 }

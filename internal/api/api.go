@@ -72,7 +72,7 @@ type Options struct {
 	// Digest is the masker's keyed digest of a value, for the record.
 	Digest func(value []byte) string
 	// Span takes what a session's client says of a span. Nil: there is no attribution.
-	Span func(access.SessionID, attribution.Span)
+	Span func(access.Principal, access.SessionID, attribution.Span)
 	// Explain says why policy decides what is recorded as it does.
 	Explain func(r *access.Record) any
 	Book    Book

@@ -67,7 +67,7 @@ func (a *API) spans(_ http.ResponseWriter, r call) (any, error) {
 	}
 	if a.o.Span != nil {
 		for _, s := range spans {
-			a.o.Span(a.o.Session(r.by), s)
+			a.o.Span(r.by, a.o.Session(r.by), s)
 		}
 	}
 	return struct{}{}, nil // ExportTraceServiceResponse without a partial success

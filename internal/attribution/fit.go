@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -19,61 +20,104 @@ const (
 
 func (f fit) String() string { return [...]string{"cannot", "may", "fits"}[f] }
 
-// intent is what a tool call would do, parsed once, when it is emitted.
-type intent struct {
-	script script
-	// shell says that the tool runs shell commands. Otherwise reach says what it can reach by itself.
-	shell bool
-	reach fit
-	// url of a tool that fetches one, and mcp of one that a server offers.
-	url string
-	mcp string
-	// args of the tool, for MCP.
-	args map[string]any
+// subject is an operation that is held against calls, and what is worked out of it once for all of them.
+type subject struct {
+	op         *access.Operation
+	statements []string // of SQL, when they have been asked for
 }
 
-// Tools of coding agents that touch files and plans alone. They reach no target.
-var localTools = []string{"Read", "Edit", "MultiEdit", "Write", "NotebookEdit", "NotebookRead", "Glob", "Grep", "LS", "TodoWrite", "TodoRead", "Task", "Agent", "SendMessage",
-	"TaskCreate", "TaskGet", "TaskList", "TaskUpdate", "ReportFindings", "EnterWorktree", "ExitWorktree", "CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "ToolSearch",
-	"BashOutput", "TaskOutput", "TaskStop", "KillShell", "KillBash", "ExitPlanMode", "EnterPlanMode", "AskUserQuestion", "SlashCommand", "Skill", "apply_patch", "update_plan", "view_image"}
+// sql gives the statements of the operation, as normal forms; none where there is no text, as of a new connection.
+func (s *subject) sql() []string {
+	if s.statements == nil {
+		s.statements = statements(s.op.SQL.Text)
+	}
+	return s.statements
+}
 
-// parseIntent reads a tool call's input: the shell tools of coding agents, those that fetch a URL, those of MCP servers.
-func parseIntent(tool, input string) intent {
-	var in struct {
-		Command json.RawMessage `json:"command"`
-		Cmd     json.RawMessage `json:"cmd"`
-		URL     string          `json:"url"`
+// matcher is what a command would cause, made once, when its call is emitted.
+type matcher interface {
+	fit(s *subject) fit
+}
+
+// reaches is a program of which no more is known than the kinds of target that it can reach.
+type reaches struct {
+	kubernetes, git, sql, web bool
+}
+
+func (r reaches) fit(s *subject) fit {
+	op := s.op
+	if r.kubernetes && op.Kubernetes != nil || r.git && op.Git != nil || r.sql && op.SQL != nil || r.web && op.Web != nil {
+		return may
 	}
+	return cannot
+}
+
+var anything = reaches{true, true, true, true}
+
+// intent is what a tool call would do, read once, when it is emitted.
+type intent struct {
+	commands []command
+	opaque   bool
+	// reach says what it can reach where it is no shell's.
+	reach fit
+	// url of a tool that fetches one, and mcp of one that a server offers, with its arguments.
+	url  *web
+	mcp  string
+	args map[string]any
+	// lingers says that some of the commands may go on when the call has ended.
+	lingers bool
+	// agent says that it gives a prompt to another agent, and prompt which.
+	agent  bool
+	prompt string
+}
+
+// Tools of coding agents that touch files and plans alone, or start others. They reach no target themselves.
+var (
+	localTools = []string{"Read", "Edit", "MultiEdit", "Write", "NotebookEdit", "NotebookRead", "Glob", "Grep", "LS", "TodoWrite", "TodoRead", "TaskCreate", "TaskUpdate", "TaskList",
+		"TaskGet", "ReportFindings", "EnterWorktree", "ExitWorktree", "CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "BashOutput", "TaskOutput", "TaskStop", "KillShell", "KillBash", "ExitPlanMode", "EnterPlanMode", "AskUserQuestion", "ToolSearch", "apply_patch", "update_plan", "view_image"}
+	agentTools = []string{"Agent", "Task", "SendMessage"}
+)
+
+// parseIntent reads a tool call's input: the shell tools of coding agents, those that fetch a URL, those of MCP servers. It
+// gives the files that the call writes as well.
+func parseIntent(tool, input string, known files) (intent, map[string]word) {
 	if slices.Contains(localTools, tool) {
-		return intent{reach: cannot}
+		return intent{}, toolFiles(tool, input, known)
 	}
-	if name, ok := mcpTool(tool); ok {
+	if name, ok := strings.CutPrefix(tool, "mcp__"); ok {
 		out := intent{reach: may, mcp: name}
 		if json.Unmarshal([]byte(input), &out.args) != nil {
 			out.args = nil
 		}
-		return out
+		return out, nil
 	}
-	if err := json.Unmarshal([]byte(input), &in); err != nil {
-		return intent{reach: may}
+	var in struct {
+		Command json.RawMessage `json:"command"`
+		Cmd     json.RawMessage `json:"cmd"`
+		URL     string          `json:"url"`
+		Prompt  string          `json:"prompt"`
+		Message string          `json:"message"`
+		Leave   bool            `json:"run_in_background"`
 	}
-	if text, ok := shellText(in.Command, in.Cmd); ok {
-		return intent{shell: true, script: parseScript(text)}
+	err := json.Unmarshal([]byte(input), &in)
+	switch text, shell := shellText(in.Command, in.Cmd); {
+	case slices.Contains(agentTools, tool):
+		return intent{agent: true, prompt: strings.TrimSpace(cmp.Or(in.Prompt, in.Message))}, nil
+	case err != nil:
+		return intent{reach: may}, nil
+	case shell:
+		s := parseScript(text, known)
+		out := intent{commands: s.commands, opaque: s.opaque}
+		for i := range out.commands {
+			c := &out.commands[i]
+			c.lingers = (c.lingers || in.Leave) && c.match != nil
+			out.lingers = out.lingers || c.lingers
+		}
+		return out, s.written
+	case in.URL != "":
+		return intent{url: fetch(in.URL)}, nil
 	}
-	if in.URL != "" {
-		return intent{reach: cannot, url: in.URL}
-	}
-	return intent{reach: may}
-}
-
-// mcpTool is the server's own name of a tool that Claude Code calls mcp__SERVER__TOOL.
-func mcpTool(tool string) (string, bool) {
-	rest, ok := strings.CutPrefix(tool, "mcp__")
-	if !ok {
-		return "", false
-	}
-	_, name, ok := strings.Cut(rest, "__")
-	return name, ok
+	return intent{reach: may}, nil
 }
 
 // shellText is a command given as text (Claude Code's Bash) or as a list of words (Codex' shell).
@@ -95,31 +139,51 @@ func shellText(raws ...json.RawMessage) (string, bool) {
 	return "", false
 }
 
-// holds says whether the call could have caused op.
-func (in intent) holds(op *access.Operation) fit {
+// holds says whether the call could have caused the operation, and by which of its commands.
+func (in *intent) holds(s *subject) (fit, *command) {
 	switch {
-	case in.url != "":
-		return webFit(in.url, "", op)
+	case in.url != nil:
+		return in.url.fit(s), nil
 	case in.mcp != "":
-		return in.mcpFit(op)
-	case !in.shell:
-		return in.reach
+		return in.mcpFit(s.op), nil
 	}
-	best := cannot
-	if in.script.opaque {
+	best, by := in.reach, (*command)(nil)
+	if in.opaque {
 		best = may
 	}
-	for _, c := range in.script.commands {
-		best = max(best, c.holds(op))
+	for i := range in.commands {
+		c := &in.commands[i]
+		if c.match == nil {
+			continue
+		}
+		if f := c.match.fit(s); f > best {
+			best, by = f, c
+		}
+		if best == fits {
+			break
+		}
 	}
-	return best
+	return best, by
 }
 
-func (in intent) mcpFit(op *access.Operation) fit {
+// left says which command that may go on after the call fits the operation; nil: none does.
+func (in *intent) left(s *subject) *command {
+	for i := range in.commands {
+		if c := &in.commands[i]; c.lingers && c.match.fit(s) == fits {
+			return c
+		}
+	}
+	return nil
+}
+
+// mcpFit compares a tool of an MCP server's with a call of one. What else a server does that runs on the agent's side is not
+// known.
+func (in *intent) mcpFit(op *access.Operation) fit {
 	if op.Web == nil || op.Web.MCP == nil || op.Web.MCP.Tool == "" {
 		return may
 	}
-	if op.Web.MCP.Tool != in.mcp {
+	name := mcpName(op.Web.MCP.Tool)
+	if _, tool, ok := strings.Cut(in.mcp, "__"); !ok || tool != name && !strings.HasSuffix(in.mcp, "__"+name) {
 		return cannot
 	}
 	a, err1 := json.Marshal(in.args)
@@ -130,52 +194,110 @@ func (in intent) mcpFit(op *access.Operation) fit {
 	return fits
 }
 
+// mcpName is a tool's name as Claude Code writes it into its own, mcp__SERVER__TOOL.
+func mcpName(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
+			return r
+		}
+		return '_'
+	}, s)
+}
+
 // Programs that reach nothing over the network by themselves.
-var localPrograms = strings.Fields(`[ [[ : awk base64 basename bc bg break cat cd chmod chown clear cmp column comm continue cp csplit cut date df diff dirname du echo egrep
-	env expand expr export false fg fgrep file find fmt fold getopts grep gunzip gzip hash head hexdump history hostname iconv id install jobs join jq kill less let ln local ls
-	md5sum mkdir mktemp more mv nl nproc od paste patch pgrep pkill printenv printf ps pushd popd pwd read readlink readonly realpath return rev rg rm rmdir sed seq set
-	sha1sum sha256sum sha512sum shift shopt shuf sleep sort split stat strings sum sync tac tail tar tee test touch tr trap tree true truncate type umask uname unexpand uniq
-	unset unxz unzip wait wc whereis which who whoami xxd xz yes yq zcat zip`)
+var localPrograms = func() map[string]bool {
+	out := map[string]bool{}
+	for _, p := range strings.Fields(`[ [[ : alias awk base32 base64 basename bc bg break cat cd chgrp chmod chown clear cmp column comm continue cp csplit cut date dd df diff dirname disown
+	du echo egrep exit expand export expr factor false fg fgrep file find fmt fold free getconf getopts grep groups gunzip gzip hash head hexdump history hostname iconv id install
+	jobs join jq kill killall less let ln local locale ls lscpu lsof md5sum mkdir mkfifo mktemp more mount mv nl nproc numfmt od paste patch pathchk pgrep pidof pkill popd printenv
+	printf pr ps pushd pwd read readlink realpath return rev rg rm rmdir sed seq set sha1sum sha224sum sha256sum sha384sum sha512sum shift shopt shuf sleep sort split stat strings
+	stty sum sync tac tail tar tee test touch tput tr trap tree true truncate tsort tty type ulimit umask unalias uname unexpand uniq unset unxz unzip uptime users wait wc whereis
+	which who whoami xxd xz xzcat yes yq zcat zip zstd`) {
+		out[p] = true
+	}
+	return out
+}()
 
-// readers run programs of their own language, in which anything may be.
-func runsOthers(c command) bool {
-	name := base(c.words[0].text)
-	return (name == "awk" || name == "sed") && slices.ContainsFunc(c.words[1:], func(w word) bool {
-		return !w.known || strings.Contains(w.text, "system") || strings.Contains(w.text, "|") && name == "awk" || name == "sed" && strings.HasSuffix(w.text, "/e")
-	})
+// systemFolders are where programs of the system are.
+var systemFolders = []string{"/bin/", "/usr/bin/", "/usr/local/bin/", "/sbin/", "/usr/sbin/"}
+
+// local reports whether a command reaches nothing, and runs nothing that might.
+func (c *command) local() bool {
+	path := c.words[0].text
+	if strings.Contains(path, "/") && !slices.Contains(systemFolders, path[:strings.LastIndexByte(path, '/')+1]) {
+		return false
+	}
+	name := base(path)
+	if !localPrograms[name] {
+		return false
+	}
+	return !slices.ContainsFunc(c.words[1:], func(w word) bool { return runsOthers(name, w) })
 }
 
-// holds says whether one command could have caused op.
-func (c command) holds(op *access.Operation) fit {
-	name := base(c.words[0].text)
+// runsOthers reports whether a word may make a local program run another.
+func runsOthers(name string, w word) bool {
+	t := w.text
 	switch name {
-	case "kubectl", "oc", "kubecolor":
-		return kubectlFit(c, op)
-	case "helm", "helmfile", "kustomize", "flux", "argocd", "k9s", "stern", "kubectx", "kubens", "skaffold", "istioctl":
-		return only(op.Kubernetes != nil || op.Web != nil, may)
-	case "git":
-		return gitFit(c, op)
-	case "git-lfs", "gh", "glab", "jj", "hub":
-		return only(op.Git != nil || op.Web != nil, may)
-	case "gatebook": // it asks the gateway itself; what connect runs has been looked at instead
-		return cannot
-	case "psql":
-		return psqlFit(c, op)
-	case "pg_dump", "pg_dumpall", "pg_restore", "pgbench", "createdb", "dropdb", "createuser", "dropuser", "vacuumdb", "reindexdb", "clusterdb", "pg_isready":
-		return only(op.SQL != nil, fits)
-	case "curl", "wget", "http", "https", "xh", "grpcurl":
-		return curlFit(c, op)
+	case "awk":
+		return !w.known || t == "-f" || strings.Contains(t, "system") || strings.Contains(t, "|") || strings.Contains(t, "/inet")
+	case "sed":
+		return !w.known || t == "-f" || strings.HasPrefix(t, "--file") || sedRuns(t)
+	case "tar":
+		return t == "-I" || strings.HasPrefix(t, "--to-command") || strings.HasPrefix(t, "--checkpoint-action") || strings.HasPrefix(t, "--use-compress-program") ||
+			strings.HasPrefix(t, "--rsh-command") || strings.HasPrefix(t, "--info-script") || t == "-F"
+	case "sort":
+		return strings.HasPrefix(t, "--compress-program")
+	case "split":
+		return strings.HasPrefix(t, "--filter")
+	case "rg":
+		return strings.HasPrefix(t, "--pre")
+	case "mount":
+		return !w.known || strings.Contains(t, ":") || strings.Contains(t, "fuse")
+	case "less", "more":
+		return strings.HasPrefix(t, "+")
 	}
-	if slices.Contains(localPrograms, name) && !runsOthers(c) {
-		return cannot
-	}
-	return may
+	return false
 }
 
-// only is f where the operation is of the right kind, and excludes it otherwise.
-func only(right bool, f fit) fit {
-	if right {
-		return f
+// sedRuns reports whether a script of sed's may run commands: e as a command of its own, or as a flag of s.
+func sedRuns(script string) bool {
+	for _, line := range strings.FieldsFunc(script, func(r rune) bool { return r == ';' || r == '\n' || r == '{' || r == '}' }) {
+		line = strings.TrimSpace(line)
+		if i := strings.LastIndexAny(line, `/|#,!@:_`); i >= 0 && strings.Trim(line[i+1:], "gpiImM0123456789") == "e" {
+			return true
+		}
+		if rest := strings.TrimLeft(line, "0123456789$,~+! "); rest == "e" || strings.HasPrefix(rest, "e ") {
+			return true
+		}
 	}
-	return cannot
+	return false
+}
+
+// compile gives what a command would cause; nil where it reaches nothing.
+func (st *shell) compile(c *command) matcher {
+	switch base(c.words[0].text) {
+	case "kubectl", "oc", "kubecolor":
+		return st.newKubectl(c)
+	case "helm", "helmfile", "flux", "argocd", "k9s", "stern", "kubectx", "kubens", "skaffold", "istioctl":
+		return reaches{kubernetes: true, web: true}
+	case "kustomize":
+		return reaches{git: true, web: true}
+	case "git":
+		return st.newGit(c)
+	case "git-lfs", "gh", "glab", "jj", "hub":
+		return reaches{git: true, web: true}
+	case "psql", "mysql", "mariadb", "pgcli", "mycli", "pgbench", "pg_dump", "pg_dumpall", "mysqldump", "mariadb-dump", "pg_restore", "createdb", "dropdb", "createuser",
+		"dropuser", "vacuumdb", "reindexdb", "clusterdb", "pg_isready":
+		return st.newSQL(c)
+	case "curl", "curlie", "wget", "http", "https", "xh", "xhs":
+		return newWeb(c)
+	case "grpcurl", "websocat", "wscat":
+		return reaches{web: true}
+	case "python", "python3", "node", "ruby", "perl", "php", "deno", "bun":
+		return st.newProgram(c)
+	}
+	if c.local() {
+		return nil
+	}
+	return anything
 }

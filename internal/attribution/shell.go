@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,11 +11,16 @@ import (
 // command is one simple command that a tool call would run, as far as it can be read without running it.
 type command struct {
 	words []word
-	// stdin is the text of a here-document or here-string; empty where there is none or it is not known.
-	stdin string
+	stdin word // the text that it reads; known only where it is all of it
+	// from says by which file the command came in; empty: it stands in the call.
+	from string
+	// lingers says that it may go on when its call has ended.
+	lingers bool
+	// match holds the command against operations; nil: it reaches nothing.
+	match matcher
 }
 
-// word is one word of a command. It is whole only where nothing in it is decided when it runs.
+// word is one word of a command, or a text. It is whole only where nothing in it is decided when it runs.
 type word struct {
 	text  string
 	known bool
@@ -24,282 +30,368 @@ type word struct {
 type script struct {
 	commands []command
 	opaque   bool
+	// written are the files that it writes, by path; a text that is not known is of one that may be anything now.
+	written map[string]word
 }
 
-// maxDepth bounds shells within shells, such as sh -c 'bash -c "…"'.
-const maxDepth = 8
+const (
+	// maxDepth bounds shells within shells, such as sh -c 'bash -c "…"', and functions within functions.
+	maxDepth = 8
+	// maxCommands and maxSteps bound what is read of one call.
+	maxCommands = 500
+	maxSteps    = 5000
+	// maxUnrolled bounds the words of a loop that is gone through word by word.
+	maxUnrolled = 32
+)
 
-// parseScript reads shell text. What cannot be parsed is opaque.
-func parseScript(text string) script {
-	var s script
-	s.parse(text, 0)
+// parseScript reads shell text; known are files whose texts are. What cannot be parsed is opaque.
+func parseScript(text string, known files) script {
+	s := script{written: map[string]word{}}
+	st := &shell{s: &s, steps: new(int), files: known, vars: map[string]word{}, funcs: map[string]*syntax.Stmt{}}
+	st.text(text)
 	return s
 }
 
-func (s *script) parse(text string, depth int) {
-	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
-	if err != nil || depth > maxDepth {
-		s.opaque = true
-		return
-	}
-	vars := map[string]string{}
-	syntax.Walk(f, func(n syntax.Node) bool {
-		switch n := n.(type) {
-		case *syntax.Stmt:
-			if call, ok := n.Cmd.(*syntax.CallExpr); ok {
-				s.call(call, n.Redirs, vars, depth)
-			}
-		case *syntax.DeclClause: // export A=b
-			assign(n.Args, vars)
-		case *syntax.ForClause: // its variable takes many values
-			if it, ok := n.Loop.(*syntax.WordIter); ok {
-				delete(vars, it.Name.Value)
-			}
+// shell goes through shell text as a shell would, without running anything: it knows of a variable what the text itself
+// gives it on every way to where it stands. It errs towards not knowing.
+type shell struct {
+	s     *script
+	steps *int
+	files files
+	depth int
+	from  string // the file that is gone through
+	// lingers says that what is run may outlive the call.
+	lingers bool
+	vars    map[string]word
+	funcs   map[string]*syntax.Stmt
+	// params are $1 and so on; nil: not known.
+	params []word
+	// locals are what function-local variables hide.
+	locals map[string]word
+	// split says that IFS is not its own, so that words cannot be told apart.
+	split bool
+}
+
+// clone is the shell as a subshell or a branch begins with it.
+func (st *shell) clone() *shell {
+	c := *st
+	c.vars, c.funcs = maps.Clone(st.vars), maps.Clone(st.funcs)
+	return &c
+}
+
+// join leaves of what is known that which is so on the other way, too.
+func (st *shell) join(other *shell) {
+	maps.DeleteFunc(st.vars, func(k string, v word) bool { o, ok := other.vars[k]; return !ok || o != v })
+	for k, f := range other.funcs {
+		if st.funcs[k] != f {
+			st.funcs[k] = f
 		}
+	}
+	st.split = st.split || other.split
+	if !slices.Equal(st.params, other.params) {
+		st.params = nil
+	}
+}
+
+// forget is for what may have changed any variable.
+func (st *shell) forget() {
+	st.vars, st.params, st.split = map[string]word{}, nil, true
+}
+
+func (st *shell) opaque() { st.s.opaque = true }
+
+// over counts a step, and says whether there were too many.
+func (st *shell) over() bool {
+	if *st.steps++; *st.steps > maxSteps || st.depth > maxDepth || len(st.s.commands) > maxCommands {
+		st.opaque()
 		return true
-	})
+	}
+	return false
 }
 
-// call adds one simple command, unwrapped.
-func (s *script) call(call *syntax.CallExpr, redirs []*syntax.Redirect, vars map[string]string, depth int) {
+func (st *shell) text(text string) {
+	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
+	if err != nil {
+		st.opaque()
+		st.forget()
+		return
+	}
+	st.stmts(f.Stmts, word{})
+}
+
+// inner goes through text that another shell runs, which has none of this one's variables but may have been given them.
+func (st *shell) inner(text string, params []word) {
+	c := st.clone()
+	c.depth, c.params = st.depth+1, params
+	if !c.over() {
+		c.text(text)
+	}
+}
+
+// stmts gives what the last of them prints where that is all that they print.
+func (st *shell) stmts(list []*syntax.Stmt, in word) (out word) {
+	for _, s := range list {
+		out = st.stmt(s, in)
+	}
+	if len(list) != 1 {
+		return word{}
+	}
+	return out
+}
+
+// stmt goes through one statement, which reads in, and gives what it prints.
+func (st *shell) stmt(s *syntax.Stmt, in word) word {
+	if st.over() || s.Cmd == nil && len(s.Redirs) == 0 {
+		return word{}
+	}
+	on := st
+	if s.Background {
+		on = st.clone()
+		on.lingers = true
+	}
+	in, outs := on.redirect(s.Redirs, in)
+	out := on.cmd(s.Cmd, in)
+	for _, o := range outs {
+		on.write(o.path, out, o.add)
+		out = word{"", true}
+	}
+	return out
+}
+
+// target is a file that output goes to.
+type target struct {
+	path word
+	add  bool
+}
+
+func (st *shell) redirect(rs []*syntax.Redirect, in word) (word, []target) {
+	var outs []target
+	for _, r := range rs {
+		switch r.Op {
+		case syntax.Hdoc, syntax.DashHdoc:
+			in = st.document(r)
+		case syntax.WordHdoc:
+			in = st.plain(r.Word)
+			in.text += "\n"
+		case syntax.RdrIn:
+			in = st.read(st.device(r.Word))
+		case syntax.RdrOut, syntax.RdrClob, syntax.AppOut:
+			if w := st.device(r.Word); r.N == nil || r.N.Value == "1" {
+				outs = append(outs, target{w, r.Op == syntax.AppOut})
+			} else {
+				st.write(w, word{}, false)
+			}
+		case syntax.DplIn, syntax.DplOut:
+		default:
+			st.write(st.device(r.Word), word{}, false)
+		}
+	}
+	return in, outs
+}
+
+// device is a file's name; bash opens connections by some.
+func (st *shell) device(w *syntax.Word) word {
+	name := st.plain(w)
+	if !name.known || strings.Contains(name.text, "/dev/tcp/") || strings.Contains(name.text, "/dev/udp/") {
+		st.opaque()
+	}
+	return name
+}
+
+// cmd goes through one command of any kind, and gives what it prints.
+func (st *shell) cmd(c syntax.Command, in word) word {
+	switch c := c.(type) {
+	case *syntax.CallExpr:
+		return st.call(c, in)
+	case *syntax.BinaryCmd:
+		return st.binary(c, in)
+	case *syntax.Subshell:
+		return st.clone().stmts(c.Stmts, in)
+	case *syntax.Block:
+		return st.stmts(c.Stmts, in)
+	case *syntax.IfClause:
+		st.branch(c, in)
+	case *syntax.CaseClause:
+		st.cases(c)
+	case *syntax.ForClause:
+		st.loop(c)
+	case *syntax.WhileClause:
+		st.unknowing(c)
+		body := st.clone()
+		body.stmts(c.Cond, word{})
+		body.stmts(c.Do, word{})
+		st.join(body)
+	case *syntax.FuncDecl:
+		st.funcs[c.Name.Value] = c.Body
+	case *syntax.DeclClause:
+		st.declare(c)
+	case *syntax.TimeClause:
+		if c.Stmt != nil {
+			return st.stmt(c.Stmt, in)
+		}
+	case *syntax.CoprocClause:
+		job := st.clone()
+		job.lingers = true
+		job.stmt(c.Stmt, word{})
+	case nil:
+	default: // tests and arithmetic
+		st.substitutions(c)
+		st.unknowing(c)
+	}
+	return word{}
+}
+
+// binary goes through a pipeline or a list. What stands behind && runs only where what is before has, with all that this
+// gave to variables.
+func (st *shell) binary(c *syntax.BinaryCmd, in word) word {
+	switch c.Op {
+	case syntax.Pipe, syntax.PipeAll:
+		out := st.clone().stmt(c.X, in)
+		return st.clone().stmt(c.Y, out)
+	case syntax.AndStmt:
+		var failed []*shell
+		st.and(c, in, &failed)
+		for _, f := range failed {
+			st.join(f)
+		}
+	default:
+		st.stmt(c.X, in)
+		right := st.clone()
+		right.stmt(c.Y, in)
+		st.join(right)
+	}
+	return word{}
+}
+
+func (st *shell) and(c *syntax.BinaryCmd, in word, failed *[]*shell) {
+	if left, ok := c.X.Cmd.(*syntax.BinaryCmd); ok && left.Op == syntax.AndStmt && len(c.X.Redirs) == 0 && !c.X.Background && !st.over() {
+		st.and(left, in, failed)
+	} else {
+		st.stmt(c.X, in)
+	}
+	*failed = append(*failed, st.clone())
+	st.stmt(c.Y, in)
+}
+
+func (st *shell) branch(c *syntax.IfClause, in word) {
+	if len(c.Cond) > 0 {
+		st.stmts(c.Cond, in)
+	}
+	other := st.clone()
+	st.stmts(c.Then, in)
+	if c.Else != nil {
+		other.branch(c.Else, in)
+	}
+	st.join(other)
+}
+
+func (st *shell) cases(c *syntax.CaseClause) {
+	st.plain(c.Word)
+	before := st.clone()
+	for _, it := range c.Items {
+		way := before.clone()
+		way.stmts(it.Stmts, word{})
+		st.join(way)
+	}
+}
+
+// loop goes through a loop word by word, where these are known and nothing leaves the loop early.
+func (st *shell) loop(c *syntax.ForClause) {
+	before := st.clone()
+	defer func() { st.join(before) }()
+	it, ok := c.Loop.(*syntax.WordIter)
+	if !ok {
+		st.substitutions(c.Loop)
+		st.unknowing(c)
+		st.stmts(c.Do, word{})
+		return
+	}
+	items, known := st.params, st.params != nil
+	if it.InPos.IsValid() {
+		items = st.fields(it.Items...)
+		known = !slices.ContainsFunc(items, func(w word) bool { return !w.known })
+	}
+	if leaves(c.Do) {
+		st.unknowing(c)
+	}
+	if !known || c.Select || len(items) > maxUnrolled {
+		st.unknowing(c)
+		delete(st.vars, it.Name.Value)
+		st.stmts(c.Do, word{})
+		return
+	}
+	for _, w := range items {
+		st.vars[it.Name.Value] = w
+		st.stmts(c.Do, word{})
+		if leaves(c.Do) {
+			st.unknowing(c)
+		}
+	}
+}
+
+// leaves reports whether something may leave the loop, or go on with the next word, early.
+func leaves(list []*syntax.Stmt) (out bool) {
+	for _, s := range list {
+		syntax.Walk(s, func(n syntax.Node) bool {
+			if c, ok := n.(*syntax.CallExpr); ok && len(c.Args) > 0 {
+				out = out || slices.Contains([]string{"break", "continue", "return"}, c.Args[0].Lit())
+			}
+			return !out
+		})
+	}
+	return out
+}
+
+// call goes through one simple command, and gives what it prints.
+func (st *shell) call(call *syntax.CallExpr, in word) word {
 	if len(call.Args) == 0 {
-		assign(call.Assigns, vars)
+		for _, a := range call.Assigns {
+			st.assign(a)
+		}
+		return word{}
+	}
+	words := st.fields(call.Args...)
+	on := st
+	if len(call.Assigns) > 0 { // for this command alone
+		on = st.clone()
+		for _, a := range call.Assigns {
+			on.assign(a)
+		}
+	}
+	if len(words) == 0 {
+		return word{}
+	}
+	if body, ok := st.funcs[words[0].text]; ok && words[0].known {
+		st.function(body, words[1:], in)
+		return word{}
+	}
+	if out, done := st.builtin(words, in); done {
+		return out
+	}
+	on.run(command{words: words, stdin: in, from: st.from}, 0)
+	return st.prints(words, in)
+}
+
+// function goes through a function's body with its parameters.
+func (st *shell) function(body *syntax.Stmt, params []word, in word) {
+	if st.depth++; st.over() {
+		st.depth--
+		st.forget()
 		return
 	}
-	c := command{words: make([]word, 0, len(call.Args))}
-	for _, a := range call.Args {
-		c.words = append(c.words, literal(a, vars))
+	outer, locals := st.params, st.locals
+	st.params, st.locals = params, map[string]word{}
+	if st.params == nil {
+		st.params = []word{}
 	}
-	for _, r := range redirs {
-		switch {
-		case r.Hdoc != nil:
-			if w := literal(r.Hdoc, vars); w.known {
-				c.stdin = w.text
-			}
-		case r.Op == syntax.WordHdoc:
-			if w := literal(r.Word, vars); w.known {
-				c.stdin = w.text
-			}
-		}
-	}
-	s.add(c, depth)
-}
-
-func assign(as []*syntax.Assign, vars map[string]string) {
-	for _, a := range as {
-		if a.Name == nil {
-			continue
-		}
-		delete(vars, a.Name.Value)
-		if a.Value != nil && !a.Append && a.Index == nil {
-			if w := literal(a.Value, vars); w.known {
-				vars[a.Name.Value] = w.text
-			}
-		}
-	}
-}
-
-// literal is a word's text without its quotes. Only variables that the same text set to something known are expanded.
-func literal(w *syntax.Word, vars map[string]string) word {
-	var b strings.Builder
-	known := parts(&b, w.Parts, vars, false)
-	return word{b.String(), known}
-}
-
-func parts(b *strings.Builder, ps []syntax.WordPart, vars map[string]string, quoted bool) bool {
-	known := true
-	for _, p := range ps {
-		switch p := p.(type) {
-		case *syntax.Lit:
-			if !quoted && strings.ContainsAny(p.Value, "*?[") {
-				known = false
-			}
-			b.WriteString(unescape(p.Value, quoted))
-		case *syntax.SglQuoted:
-			if p.Dollar && strings.Contains(p.Value, `\`) {
-				known = false
-			}
-			b.WriteString(p.Value)
-		case *syntax.DblQuoted:
-			known = parts(b, p.Parts, vars, true) && known
-		case *syntax.ParamExp:
-			v, ok := vars[paramName(p)]
-			b.WriteString(v)
-			known = known && ok
-		default:
-			known = false
-		}
-	}
-	return known
-}
-
-// paramName is the variable of a plain $x or ${x}; empty for anything that computes.
-func paramName(p *syntax.ParamExp) string {
-	if p.Param == nil || p.Excl || p.Length || p.Width || p.Index != nil || p.Slice != nil || p.Repl != nil || p.Exp != nil {
-		return ""
-	}
-	return p.Param.Value
-}
-
-// unescape takes off the backslashes that a shell would: all outside of quotes, a few inside (POSIX, XCU 2.2).
-func unescape(s string, quoted bool) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+1 < len(s) && (!quoted || strings.IndexByte("$`\"\\\n", s[i+1]) >= 0) {
-			if i++; s[i] == '\n' {
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-// add lists c, or what it would run in its place.
-func (s *script) add(c command, depth int) {
-	for range maxDepth {
-		if len(c.words) == 0 {
-			return
-		}
-		if !c.words[0].known {
-			s.opaque = true
-			return
-		}
-		inner, done := s.unwrap(c, depth)
-		if done {
-			return
-		}
-		if inner == nil {
-			s.commands = append(s.commands, c)
-			return
-		}
-		c = command{words: inner, stdin: c.stdin}
-	}
-	s.opaque = true
-}
-
-// unwrap looks through programs that run another. It gives the words of that one; nil where c is no such program; and
-// done where everything that c runs has been dealt with.
-func (s *script) unwrap(c command, depth int) (inner []word, done bool) {
-	args := c.words[1:]
-	switch name := base(c.words[0].text); name {
-	case "bash", "sh", "dash", "zsh", "ash":
-		s.shell(c, depth)
-		return nil, true
-	case "eval":
-		text, known := joined(args)
-		if !known {
-			s.opaque = true
+	st.stmt(body, in)
+	for name, v := range st.locals {
+		if v.known {
+			st.vars[name] = v
 		} else {
-			s.parse(text, depth+1)
-		}
-		return nil, true
-	case "source", ".":
-		s.opaque = true
-		return nil, true
-	case "command", "exec", "nohup", "time", "builtin", "setsid", "stdbuf", "nice", "ionice", "sudo", "doas", "env", "timeout", "xargs":
-		inner := skipOptions(name, args)
-		if name == "xargs" { // what it reads comes behind
-			inner = append(slices.Clip(inner), word{})
-		}
-		return inner, false
-	case "find":
-		for i, w := range args {
-			if w.text == "-exec" || w.text == "-execdir" || w.text == "-ok" {
-				return args[i+1:], false
-			}
-		}
-	case "gatebook":
-		if i := dashes(args); i >= 0 { // gatebook connect TARGET -- psql …
-			return args[i+1:], false
+			delete(st.vars, name)
 		}
 	}
-	return nil, false
+	st.params, st.locals = outer, locals
+	st.depth--
 }
-
-// valued are the options of wrapping programs that take the next word.
-var valued = map[string]string{
-	"nice": "-n", "ionice": "-c -n -p", "sudo": "-u -g -h -p -C -r -t -T -U -D -R", "env": "-u -C -S", "timeout": "-s -k",
-	"xargs": "-I -i -n -P -L -d -a -E -s", "stdbuf": "-i -o -e", "exec": "-a", "time": "-f -o",
-}
-
-// skipOptions gives the words from the program that a wrapping one runs.
-func skipOptions(name string, args []word) []word {
-	takes := strings.Fields(valued[name])
-	for len(args) > 0 {
-		t := args[0].text
-		switch {
-		case t == "--":
-			return args[1:]
-		case strings.HasPrefix(t, "-") && t != "-":
-			n := 1
-			for _, o := range takes {
-				if t == o {
-					n = 2
-				}
-			}
-			args = args[min(n, len(args)):]
-		case name == "env" && strings.Contains(t, "="):
-			args = args[1:]
-		case name == "timeout": // the duration
-			if len(args) == 1 {
-				return nil
-			}
-			return args[1:]
-		default:
-			return args
-		}
-	}
-	return args
-}
-
-// shell deals with a shell that is run: the text of -c, a here-document, or a file of which nothing is known.
-func (s *script) shell(c command, depth int) {
-	args := c.words[1:]
-	for i, w := range args {
-		switch {
-		case !w.known:
-			s.opaque = true
-			return
-		case strings.HasPrefix(w.text, "-") && !strings.HasPrefix(w.text, "--") && strings.Contains(w.text, "c"):
-			if i+1 >= len(args) || !args[i+1].known {
-				s.opaque = true
-				return
-			}
-			s.parse(args[i+1].text, depth+1)
-			return
-		case strings.HasPrefix(w.text, "-"):
-		default: // a file
-			s.opaque = true
-			return
-		}
-	}
-	if c.stdin == "" {
-		s.opaque = true
-		return
-	}
-	s.parse(c.stdin, depth+1)
-}
-
-func joined(ws []word) (string, bool) {
-	texts, known := make([]string, len(ws)), true
-	for i, w := range ws {
-		texts[i], known = w.text, known && w.known
-	}
-	return strings.Join(texts, " "), known
-}
-
-func dashes(ws []word) int {
-	for i, w := range ws {
-		if w.text == "--" {
-			return i
-		}
-	}
-	return -1
-}
-
-// base is a program's name without its folder.
-func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

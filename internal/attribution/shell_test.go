@@ -16,8 +16,8 @@ func (s script) text() string {
 			}
 			ws = append(ws, w.text)
 		}
-		if c.stdin != "" {
-			ws = append(ws, "<", c.stdin)
+		if c.stdin.text != "" {
+			ws = append(ws, "<", c.stdin.text)
 		}
 		out = append(out, strings.Join(ws, " "))
 	}
@@ -36,7 +36,7 @@ func TestParseScript(t *testing.T) {
 		`bash -c 'kubectl get ns; git status'`:                     "kubectl get ns; git status",
 		`bash -lc "sh -c 'psql -c \"select 1\"'"`:                  "psql -c select 1",
 		`sudo -u bob env A=1 timeout -k 5 10 nohup kubectl get po`: "kubectl get po",
-		`for p in a b; do kubectl delete pod $p; done`:             "kubectl delete pod ?",
+		`for p in a b; do kubectl delete pod $p; done`:             "kubectl delete pod a; kubectl delete pod b",
 		`X=$(kubectl get pod -o name); kubectl logs $X`:            "kubectl get pod -o name; kubectl logs ?",
 		`kubectl get po -o name | xargs -n 1 kubectl delete`:       "kubectl get po -o name; kubectl delete ?",
 		`./deploy.sh`:                                "./deploy.sh",
@@ -45,13 +45,13 @@ func TestParseScript(t *testing.T) {
 		`$CMD get pods`:                              "...",
 		`eval "kubectl get $X"`:                      "...",
 		`eval kubectl get po`:                        "kubectl get po",
-		`find . -name x -exec git push \;`:           "git push ;",
+		`find . -name x -exec git push \;`:           "git push",
 		"psql <<EOF\nselect 1;\nEOF":                 "psql < select 1;\n",
 		"bash <<'EOF'\ngit push\nEOF":                "git push",
-		`psql <<< 'select 2'`:                        "psql < select 2",
+		`psql <<< 'select 2'`:                        "psql < select 2\n",
 		`gatebook connect db -- psql -c 'select 3'`:  "psql -c select 3",
 		`if true; then git push; else git fetch; fi`: "true; git push; git fetch",
-		`f() { kubectl delete ns a; }; f`:            "f; kubectl delete ns a",
+		`f() { kubectl delete ns a; }; f`:            "kubectl delete ns a",
 		`echo "unterminated`:                         "...",
 		`kubectl delete pod a*`:                      "kubectl delete pod a*?",
 		`export T=x; kubectl get $T`:                 "kubectl get x",
@@ -62,7 +62,7 @@ func TestParseScript(t *testing.T) {
 		`git commit -m "it's $(date)"`:               "git commit -m it's ?; date",
 		`A=1 B=2 git push`:                           "git push",
 	} {
-		got := parseScript(in).text()
+		got := parseScript(in, nil).text()
 		if sorted(got) != sorted(want) {
 			t.Errorf("%s\n got %s\nwant %s", in, got, want)
 		}
@@ -85,5 +85,5 @@ func FuzzParseScript(f *testing.F) {
 	f.Add("bash -c 'sudo -u x env A=b xargs -I'")
 	f.Add("timeout")
 	f.Add("env -u")
-	f.Fuzz(func(t *testing.T, s string) { parseScript(s) })
+	f.Fuzz(func(t *testing.T, s string) { parseScript(s, nil) })
 }

@@ -16,18 +16,22 @@ type Index interface {
 	Search(ctx context.Context, f store.OperationFilter) ([]access.Record, string, error)
 	Calls(ctx context.Context, session access.SessionID) ([]access.Call, error)
 	Causes(ctx context.Context, id access.OperationID) ([]access.Cause, error)
+	CausedElsewhere(ctx context.Context, session access.SessionID) ([]access.OperationID, error)
 	Approvals(ctx context.Context, f access.ApprovalFilter) ([]access.Approval, error)
 }
 
-// most bounds the chains of one answer.
-const most = 20
+const (
+	// most bounds the chains of one answer, and mostPages what is looked through for them.
+	most      = 20
+	mostPages = 10
+	// maxLinks bounds the agents that started one another.
+	maxLinks = 8
+)
 
-// deepest bounds the agents that start each other in one chain.
-const deepest = 10
-
-// Why gives what is known of how the operations came about that query names, the latest first, and whether there are
-// more. A query is the identifier of an operation or an approval, a commit of a push (at least 7 digits), or words of
-// what was acted on or of the command, such as "deployments shop/web" or the text of a statement.
+// Why gives what is known of how the operations came about that query names, and whether there are more. A query is the
+// identifier of an operation or an approval, a commit of a push (at least 7 digits), or words of what was acted on or of
+// the command, such as "deployments shop/web", "secret/db -n shop" or the text of a statement. What the words name exactly
+// comes first, changes before reads, and the latest first.
 func Why(ctx context.Context, x Index, query string) (chains []access.Chain, more bool, err error) {
 	records, more, err := named(ctx, x, strings.TrimSpace(query))
 	if err != nil {
@@ -51,40 +55,159 @@ func named(ctx context.Context, x Index, query string) ([]access.Record, bool, e
 		return nil, false, fmt.Errorf("nothing is asked: give a commit, an object, words of a statement, an operation or an approval")
 	}
 	if access.ValidID(query) {
-		if r, there, err := x.Operation(ctx, access.OperationID(query)); err != nil || there {
-			return []access.Record{r}, false, err
-		}
-		found, next, err := x.Search(ctx, store.OperationFilter{Approval: access.ApprovalID(query), Limit: most})
-		if err != nil || len(found) > 0 {
-			return found, next != "", err
+		if out, more, err := byID(ctx, x, query); err != nil || len(out) > 0 {
+			return out, more, err
 		}
 	}
-	text := strings.Join(strings.FieldsFunc(query, func(r rune) bool { return r == '/' || r == ' ' || r == '\n' || r == '\t' }), " ")
-	var out []access.Record
-	cursor := ""
-	for range 10 { // pages
-		found, next, err := x.Search(ctx, store.OperationFilter{Text: text, Cursor: cursor})
+	if commit := strings.ToLower(query); len(commit) >= 7 && len(commit) <= 64 && strings.Trim(commit, "0123456789abcdef") == "" {
+		out, more, err := look(ctx, x, store.OperationFilter{Text: commit}, func(r access.Record) int {
+			if !brings(r.Operation.Git, commit) {
+				return never
+			}
+			return rank(r)
+		})
+		if err != nil || len(out) > 0 || strings.ContainsAny(commit, "0123456789") { // else it may be a word
+			return out, more, err
+		}
+	}
+	f, words := searched(query)
+	return look(ctx, x, f, func(r access.Record) int {
+		if exactly(&r.Operation, words) {
+			return rank(r)
+		}
+		return rank(r) + inexact
+	})
+}
+
+// byID finds an operation, or what an approval was asked for and what ran under it.
+func byID(ctx context.Context, x Index, id string) ([]access.Record, bool, error) {
+	if r, there, err := x.Operation(ctx, access.OperationID(id)); err != nil || there {
+		return []access.Record{r}, false, err
+	}
+	asked, err := x.Approvals(ctx, access.ApprovalFilter{ID: access.ApprovalID(id), Brief: true})
+	if err != nil || len(asked) == 0 {
+		return nil, false, err
+	}
+	out, next, err := x.Search(ctx, store.OperationFilter{Approval: access.ApprovalID(id), Limit: most})
+	if err != nil {
+		return nil, false, err
+	}
+	first := asked[0].Operation.ID
+	if !slices.ContainsFunc(out, func(r access.Record) bool { return r.Operation.ID == first }) {
+		r, there, err := x.Operation(ctx, first)
+		if err != nil {
+			return nil, false, err
+		}
+		if there {
+			out = append(out, r)
+		}
+	}
+	return out, next != "", nil
+}
+
+// brings reports whether it is the update of a ref that made a commit its tip, or brought it below.
+func brings(g *access.Git, commit string) bool {
+	return g != nil && g.Service == "receive-pack" && (strings.HasPrefix(g.New, commit) ||
+		slices.ContainsFunc(g.Commits, func(c access.Commit) bool { return strings.HasPrefix(c.ID, commit) }))
+}
+
+const (
+	inexact = 10
+	never   = 100
+)
+
+// rank orders what was found: changes that ran, changes that were refused, and then reads.
+func rank(r access.Record) int {
+	n := 0
+	if !changes(&r.Operation) {
+		n = 2
+	}
+	if r.Refused != nil {
+		n++
+	}
+	return n
+}
+
+// changes reports whether an operation is more than a read.
+func changes(op *access.Operation) bool {
+	switch {
+	case op.Kubernetes != nil:
+		return !reads(op.Kubernetes)
+	case op.SQL != nil:
+		return op.SQL.Effect != "read" && op.SQL.Effect != "session"
+	case op.Git != nil:
+		return op.Git.Service == "receive-pack" && op.Git.Ref != ""
+	case op.Web != nil:
+		return !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, op.Web.Method)
+	}
+	return false
+}
+
+// look looks through what a filter finds, and gives the best of it in order.
+func look(ctx context.Context, x Index, f store.OperationFilter, order func(access.Record) int) ([]access.Record, bool, error) {
+	type ranked struct {
+		access.Record
+		n int
+	}
+	var all []ranked
+	more := true
+	for range mostPages {
+		found, next, err := x.Search(ctx, f)
 		if err != nil {
 			return nil, false, err
 		}
 		for _, r := range found {
-			if r.Operation.Model != nil || r.Operation.Parent != "" || isCommit(query) && r.Operation.Git == nil {
-				continue
-			}
-			if out = append(out, r); len(out) > most {
-				return out[:most], true, nil
+			if n := order(r); n < never && r.Operation.Model == nil && r.Operation.Parent == "" {
+				all = append(all, ranked{r, n})
 			}
 		}
-		if cursor = next; next == "" {
-			return out, false, nil
+		if f.Cursor = next; next == "" {
+			more = false
+			break
 		}
 	}
-	return out, true, nil
+	slices.SortStableFunc(all, func(a, b ranked) int { return a.n - b.n })
+	var out []access.Record
+	for _, r := range all[:min(len(all), most)] {
+		out = append(out, r.Record)
+	}
+	return out, more || len(all) > most, nil
 }
 
-// isCommit reports whether s can only be meant as a commit.
-func isCommit(s string) bool {
-	return len(s) >= 7 && len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == "" && strings.ContainsAny(s, "0123456789")
+// searched makes a search of what was asked: -n NAMESPACE as kubectl has it, and words.
+func searched(query string) (store.OperationFilter, []string) {
+	var f store.OperationFilter
+	var words []string
+	fields := strings.Fields(query)
+	for i := 0; i < len(fields); i++ {
+		key, value, given := strings.Cut(fields[i], "=")
+		switch {
+		case (key == "-n" || key == "--namespace") && given:
+			f.Namespace = value
+		case (key == "-n" || key == "--namespace") && i+1 < len(fields):
+			i++
+			f.Namespace = fields[i]
+		default:
+			words = append(words, strings.FieldsFunc(fields[i], func(r rune) bool { return r == '/' })...)
+		}
+	}
+	if len(words) > 1 {
+		if full, ok := shortNames[strings.ToLower(words[0])]; ok {
+			words[0] = full
+		}
+	}
+	f.Text = strings.Join(words, " ")
+	return f, words
+}
+
+// exactly reports whether the words are just what an operation acts on: not beginnings, and nothing of its command.
+func exactly(op *access.Operation, words []string) bool {
+	_, _, names := op.ActsOn()
+	have := strings.Fields(names)
+	k := op.Kubernetes
+	return !slices.ContainsFunc(words, func(w string) bool {
+		return !slices.Contains(have, w) && (k == nil || !sameResource(w, k))
+	})
 }
 
 type why struct {
@@ -103,19 +226,21 @@ func (w *why) chain(r access.Record) (access.Chain, error) {
 	if c.Links, err = w.links(r.Operation.Session, c.Cause); err != nil {
 		return c, err
 	}
-	if r.Approval != "" {
-		found, err := w.x.Approvals(w.ctx, access.ApprovalFilter{ID: r.Approval, Brief: true})
-		if err != nil {
-			return c, err
-		}
-		if len(found) == 1 {
-			c.Approval = &found[0]
-		}
+	id := r.Approval
+	if id == "" && r.Refused != nil {
+		id = r.Refused.Approval
 	}
-	return c, nil
+	if id == "" {
+		return c, nil
+	}
+	found, err := w.x.Approvals(w.ctx, access.ApprovalFilter{ID: id, Brief: true})
+	if err == nil && len(found) == 1 {
+		c.Approval = &found[0]
+	}
+	return c, err
 }
 
-// best is the cause of the highest rung, the latest of equals, and those before it. A later cause that contradicts an
+// best is the cause of the highest rung, the latest of equals, and the others, in order. A later cause that contradicts an
 // earlier one says so by a flag.
 func best(first *access.Cause, all []access.Cause) (*access.Cause, []access.Cause) {
 	if len(all) == 0 {
@@ -147,7 +272,7 @@ func (w *why) links(session access.SessionID, c *access.Cause) ([]access.Link, e
 	}
 	var out []access.Link
 	for _, ref := range c.Calls {
-		l, err := w.link(session, ref, deepest)
+		l, err := w.link(session, ref, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -156,33 +281,47 @@ func (w *why) links(session access.SessionID, c *access.Cause) ([]access.Link, e
 	return out, nil
 }
 
-// link is a call with what led to it, through up to deep more agents.
-func (w *why) link(session access.SessionID, ref access.CallRef, deep int) (access.Link, error) {
+// link gives a call with the turn that emitted it, and of a sub-agent's turn the call that started the agent.
+func (w *why) link(session access.SessionID, ref access.CallRef, depth int) (access.Link, error) {
+	l := access.Link{Call: access.Call{ToolCall: access.ToolCall{ID: ref.Call, Name: ref.Tool}, Session: session, Turn: ref.Turn}}
+	turn, there, err := w.x.Operation(w.ctx, ref.Turn)
+	if err != nil {
+		return l, err
+	}
+	if there {
+		l.Turn = &turn
+		session = turn.Operation.Session
+	}
 	all, ok := w.calls[session]
 	if !ok {
-		var err error
 		if all, err = w.x.Calls(w.ctx, session); err != nil {
-			return access.Link{}, err
+			return l, err
 		}
 		w.calls[session] = all
 	}
-	l := access.Link{Call: access.Call{ToolCall: access.ToolCall{ID: ref.Call, Name: ref.Tool}, Session: session, Turn: ref.Turn}}
 	for _, c := range all {
 		if c.ID == ref.Call && c.Turn == ref.Turn {
 			l.Call = c
 		}
 	}
-	turn, there, err := w.x.Operation(w.ctx, ref.Turn)
-	if err != nil || !there {
-		return l, err
+	if !there || turn.Operation.Cause == nil || depth >= maxLinks {
+		return l, nil
 	}
-	l.Turn = &turn
-	if c := starter(all, turn.Operation); c != nil && deep > 0 {
-		parent, err := w.link(session, access.CallRef{Call: c.ID, Tool: c.Name, Turn: c.Turn}, deep-1)
-		if err != nil {
-			return l, err
-		}
-		l.Parent = &parent
+	err = w.parent(&l, turn, depth)
+	return l, err
+}
+
+// parent finds the call that gave a sub-agent its prompt.
+func (w *why) parent(l *access.Link, turn access.Record, depth int) error {
+	causes, err := w.x.Causes(w.ctx, turn.Operation.ID)
+	if err != nil {
+		return err
 	}
-	return l, nil
+	l.Agent, _ = best(turn.Operation.Cause, causes)
+	if l.Agent == nil || len(l.Agent.Calls) != 1 {
+		return nil
+	}
+	parent, err := w.link(turn.Operation.Session, l.Agent.Calls[0], depth+1)
+	l.Parent = &parent
+	return err
 }

@@ -1,15 +1,17 @@
 package attribution
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/store"
 )
+
+const approvalID = "01hx0000000000000000000000"
 
 // history is an index of one session: a prompt, two turns, a sub-agent, and what they caused.
 func history(t *testing.T) (*store.Store, time.Time) {
@@ -35,11 +37,7 @@ func history(t *testing.T) (*store.Store, time.Time) {
 		})
 		answer := &access.ModelAnswer{}
 		for _, c := range calls {
-			tc := access.ToolCall{ID: c, Name: "Bash", Input: `{"command":"do ` + c + `"}`, Emitted: e.Record.Operation.Time.Add(time.Millisecond)}
-			if c == "d" {
-				tc.Name, tc.Input = "Agent", `{"description":"d","prompt":"look at the logs\n"}`
-			}
-			answer.Calls = append(answer.Calls, tc)
+			answer.Calls = append(answer.Calls, access.ToolCall{ID: c, Name: "Bash", Input: `{"command":"do ` + c + `"}`, Emitted: e.Record.Operation.Time.Add(time.Millisecond)})
 		}
 		return []access.IndexEntry{e, {End: &access.Ended{ID: access.OperationID(id), Outcome: access.Outcome{Code: 200, Answer: answer}}}}
 	}
@@ -51,25 +49,41 @@ func history(t *testing.T) (*store.Store, time.Time) {
 	}
 	push := func(op *access.Operation) {
 		op.Target, op.Command = access.Target{Name: "git", Protocol: "git"}, "git push origin main"
-		op.Git = &access.Git{Repository: "team/app", Service: "receive-pack", Ref: "refs/heads/main", New: "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"}
+		op.Git = &access.Git{Repository: "team/app", Service: "receive-pack", Ref: "refs/heads/main", Old: "1111111d4e5f60718293a4b5c6d7e8f901234567", New: "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567",
+			Commits: []access.Commit{{ID: "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"}, {ID: "beefbee4e5f60718293a4b5c6d7e8f9012345677"}}}
 	}
 	apply := func(op *access.Operation) {
 		op.Target, op.Command = access.Target{Name: "prod", Protocol: "kubernetes"}, "kubectl patch deployment web -n shop"
 		op.Kubernetes = &access.Kubernetes{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: "shop", Name: "web"}
 	}
 	read := func(op *access.Operation) {
-		op.Target, op.Command = access.Target{Name: "prod", Protocol: "kubernetes"}, "kubectl logs web-1"
-		op.Kubernetes = &access.Kubernetes{Verb: "get", Resource: "pods", Subresource: "log", Namespace: "shop", Name: "web-1"}
+		apply(op)
+		op.Kubernetes.Verb = "get"
+	}
+	other := func(op *access.Operation) {
+		apply(op)
+		op.Kubernetes.Verb, op.Kubernetes.Name = "get", "web-2"
+	}
+	first := turn("t1", "", "", "deploy it", nil, "a", "b")
+	pushed := caused("push", access.Matched, push, access.CallRef{Call: "a", Turn: "t1"})
+	agent := turn("t2", "sub", "", "look at the logs", nil, "c")
+	agent[0].Record.Operation.Cause = &access.Cause{Operation: "t2", Time: at, Rung: access.Matched, Method: "m", Calls: []access.CallRef{{Call: "b", Turn: "t1"}}}
+	held := caused("held", access.Matched, push, access.CallRef{Call: "c", Turn: "t2"})
+	held.Record.Operation.Git.New, held.Record.Operation.Git.Commits, held.Record.Operation.Git.Old = "", nil, "beefbee4e5f60718293a4b5c6d7e8f9012345677"
+	held.Record.Refused, held.Record.Outcome = &access.Refused{Code: access.CodeApprovalDenied, Message: "no", Approval: approvalID}, &access.Outcome{}
+	abroad := caused("abroad", access.Matched, other, access.CallRef{Call: "a", Turn: "t1"})
+	abroad.Record.Operation.Session = "s2"
+	asked := access.Approval{ID: approvalID, State: access.ApprovalDenied, Operation: access.Operation{ID: "held", Session: "s", Principal: by}, Created: at, Expires: at.Add(time.Hour)}
+	if _, err := s.CreateApproval(t.Context(), asked, "", 10); err != nil {
+		t.Fatal(err)
 	}
 	entries := slices.Concat(
 		[]access.IndexEntry{{Session: &access.Session{ID: "s", Principal: by, Started: at, Last: at}}},
-		turn("t1", "", "", "deploy it", nil, "a", "b", "d"),
-		[]access.IndexEntry{caused("push", access.Matched, push, access.CallRef{Call: "a", Turn: "t1"})},
-		turn("t2", "sub", "", "look at the logs", nil, "c"),
-		[]access.IndexEntry{caused("read", access.Matched, read, access.CallRef{Call: "c", Turn: "t2"})},
+		first, []access.IndexEntry{pushed},
+		agent,
 		[]access.IndexEntry{caused("patch", access.Ambiguous, apply, access.CallRef{Call: "b", Turn: "t1"}, access.CallRef{Call: "c", Turn: "t2"}),
 			{Cause: &access.Cause{Operation: "patch", Time: at.Add(time.Minute), Rung: access.Bound, Method: "span", Calls: []access.CallRef{{Call: "b", Turn: "t1"}}}},
-			caused("stray", access.Unattributed, apply)},
+			caused("stray", access.Unattributed, apply), caused("read", access.Unattributed, read), held, abroad},
 		turn("t3", "", "", "deploy it", []string{"a", "b"}),
 	)
 	if err := s.PutBatch(entries); err != nil {
@@ -81,8 +95,10 @@ func history(t *testing.T) (*store.Store, time.Time) {
 func TestWhy(t *testing.T) {
 	s, _ := history(t)
 	for q, want := range map[string][]string{
-		"0a1b2c3": {"push"}, "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567": {"push"}, "deployments shop/web": {"stray", "patch"},
-		"deployment/web shop": {"stray", "patch"}, "git push": {"push"}, "0a1b2c4": nil, "nothing like this": nil,
+		"0a1b2c3": {"push"}, "0A1B2C3d4e5f60718293a4b5c6d7e8f901234567": {"push"}, "0a1b2c4": nil, "nothing like this": nil,
+		"beefbee": {"push"}, "1111111": nil, // below the tip; and what the push replaced
+		"deployments shop/web": {"stray", "patch", "read", "abroad"}, "deploy/web -n shop": {"stray", "patch", "read", "abroad"}, "deployment/web --namespace=other": nil,
+		"git push": {"push", "held"}, approvalID: {"held"},
 	} {
 		chains, more, err := Why(t.Context(), s, q)
 		var got []string
@@ -95,6 +111,13 @@ func TestWhy(t *testing.T) {
 	}
 	if _, _, err := Why(t.Context(), s, " "); err == nil {
 		t.Error("nothing is an answer to nothing")
+	}
+	held, _, err := Why(t.Context(), s, approvalID)
+	if err != nil || len(held) != 1 || held[0].Approval == nil || held[0].Approval.ID != approvalID || len(held[0].Links) != 1 {
+		t.Fatalf("%+v, %v", held, err)
+	}
+	if l := held[0].Links[0]; l.Turn.Operation.Model.Prompt != "look at the logs" || l.Agent == nil || l.Agent.Rung != access.Matched || l.Parent == nil || l.Parent.Call.ID != "b" || l.Parent.Turn.Operation.Model.Prompt != "deploy it" {
+		t.Errorf("a sub-agent's call is not followed to the person's prompt: %+v", l)
 	}
 	chains, _, err := Why(t.Context(), s, "deployments shop/web")
 	if err != nil {
@@ -109,22 +132,6 @@ func TestWhy(t *testing.T) {
 	}
 	if l := patch.Links[0]; l.Call.ID != "b" || l.Call.Input != `{"command":"do b"}` || l.Turn == nil || l.Turn.Operation.Model.Prompt != "deploy it" {
 		t.Errorf("%+v", l)
-	}
-}
-
-// Behind a sub-agent's call is the call that started it, and the person's prompt.
-func TestWhySubAgent(t *testing.T) {
-	s, _ := history(t)
-	chains, _, err := Why(t.Context(), s, "logs web-1")
-	if err != nil || len(chains) != 1 || len(chains[0].Links) != 1 {
-		t.Fatalf("%+v, %v", chains, err)
-	}
-	l := chains[0].Links[0]
-	if l.Call.ID != "c" || l.Turn.Operation.Model.Prompt != "look at the logs" || l.Parent == nil {
-		t.Fatalf("%+v", l)
-	}
-	if p := l.Parent; p.Call.ID != "d" || p.Turn == nil || p.Turn.Operation.Model.Prompt != "deploy it" || p.Parent != nil {
-		t.Errorf("%+v", p)
 	}
 }
 
@@ -143,13 +150,49 @@ func TestTimeline(t *testing.T) {
 		case m.Record != nil:
 			text = string(m.Record.Operation.ID)
 		}
-		got = append(got, strings.Repeat(" ", m.Depth)+text)
+		got = append(got, "      "[:m.Depth]+text)
 	}
-	want := []string{"deploy it", " call a", "  push", " call b", "  patch", " call d", "  look at the logs", "   call c", "    read", "stray"}
+	want := []string{"deploy it", " call a", "  push", "  abroad", " call b", "  look at the logs", "   call c", "    held", "  patch", "stray", "read"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 	if moments, _, err := Timeline(t.Context(), s, "nobody's"); err != nil || len(moments) != 0 {
 		t.Errorf("%v, %v", moments, err)
+	}
+}
+
+// Two conversations of one pod are one session, each with its own prompts; what is asked again in the same words is asked again.
+func TestTimelineOfTwoConversations(t *testing.T) {
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "index.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	by := access.Principal{Issuer: "i", Subject: "claude"}
+	entries := []access.IndexEntry{{Session: &access.Session{ID: "s", Principal: by, Started: at, Last: at}}}
+	for i, m := range []access.Model{
+		{Conversation: "one", Prompt: "go on", Turns: 1}, {Conversation: "two", Prompt: "stop", Turns: 1}, {Conversation: "one", Prompt: "go on", Turns: 3, Results: []string{"call0"}},
+		{Conversation: "two", Prompt: "stop", Turns: 3, Results: []string{"call1"}}, {Conversation: "one", Prompt: "go on", Turns: 5}, {Conversation: "one", Prompt: "go on", Turns: 5}} {
+		id := access.OperationID(fmt.Sprint("t", i))
+		op := access.Operation{ID: id, Session: "s", Time: at.Add(time.Duration(i) * time.Second), Principal: by, Target: access.Target{Name: "claude", Protocol: "model"}, Model: &m}
+		answer := &access.ModelAnswer{}
+		if i < 2 {
+			answer.Calls = []access.ToolCall{{ID: fmt.Sprint("call", i), Name: "Bash", Emitted: op.Time.Add(time.Millisecond)}}
+		}
+		entries = append(entries, access.IndexEntry{Record: &access.Record{Operation: op}}, access.IndexEntry{End: &access.Ended{ID: id, Outcome: access.Outcome{Answer: answer}}})
+	}
+	if err := s.PutBatch(entries); err != nil {
+		t.Fatal(err)
+	}
+	moments, _, err := Timeline(t.Context(), s, "s")
+	var got []string
+	for _, m := range moments {
+		if m.Prompt != "" {
+			got = append(got, m.Conversation+": "+m.Prompt)
+		}
+	}
+	if want := []string{"one: go on", "two: stop", "one: go on"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v, want %q", got, err, want)
 	}
 }

@@ -33,9 +33,11 @@ type Revocations interface {
 
 // Attribution links operations to the tool calls behind them. Its methods do not block.
 type Attribution interface {
-	// Attribute says which tool call is behind op, as far as that is known now; nil where nothing can be said of op.
+	// Attribute says which tool call is behind op, as far as that is known now; nil where nothing can be said of op. What
+	// it gives must not be changed.
 	Attribute(op *access.Operation) *access.Cause
-	// Asked tells of a call to a model that is permitted; what op.Model.Results names has come back from the agent.
+	// Asked tells of a request to a model that has arrived, whatever becomes of it: what op.Model.Results names has come
+	// back from the agent.
 	Asked(op *access.Operation)
 	// Emitted tells that op's answer held a tool call, whose last byte is about to be delivered.
 	Emitted(op *access.Operation, call access.ToolCall)
@@ -127,9 +129,7 @@ func (r *Request) together(ctx context.Context, s Stage) error {
 // again. The permit's context ends with ctx.
 func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 	op := r.Operation
-	if g.o.Attribution != nil && op.Cause == nil {
-		op.Cause = g.o.Attribution.Attribute(op)
-	}
+	g.attribute(op)
 	if g.draining.Load() {
 		return g.refuse(op, access.Decision{}, access.Refuse(access.CodeDraining, nil, "the gateway is shutting down; send the request again"))
 	}
@@ -154,10 +154,18 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 		return give(g.refuse(op, d, notRecorded(err)))
 	}
 	g.o.Metrics.admitted(op, d)
-	if g.o.Attribution != nil && op.Model != nil {
+	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics, attribution: g.o.Attribution}}, nil
+}
+
+// attribute finds what is behind op, as far as that is known when it arrives: nothing that it then waits for changes it.
+func (g *Gate) attribute(op *access.Operation) {
+	if g.o.Attribution == nil || op.Cause != nil {
+		return
+	}
+	if op.Model != nil {
 		g.o.Attribution.Asked(op)
 	}
-	return Permit{&permit{op: op, decision: d, rec: rec, ctx: ctx, cancel: cancel, release: release, metrics: g.o.Metrics, attribution: g.o.Attribution}}, nil
+	op.Cause = g.o.Attribution.Attribute(op)
 }
 
 // Lookup permits a read that the gateway itself makes for parent: to show a diff, to decide on what is stored, to
@@ -196,6 +204,7 @@ func (g *Gate) lookup(ctx context.Context, parent, op *access.Operation, asGatew
 
 // Reject records an operation that could not be decoded far enough to be decided.
 func (g *Gate) Reject(op *access.Operation, why *access.Refusal) {
+	g.attribute(op)
 	_, _ = g.refuse(op, access.Decision{}, why)
 }
 

@@ -62,8 +62,40 @@ func TestConversations(t *testing.T) {
 	if s.Of(pod, "one") != s.Of(pod, "") {
 		t.Error("a pod is more than one session")
 	}
-	now = now.Add(time.Minute + 1)
-	if s.Of(ada, "one") == one {
-		t.Error("an idle conversation goes on")
+	now = now.Add(time.Minute)
+	if s.Of(ada, "one") != one {
+		t.Error("a conversation that pauses is another session")
+	}
+}
+
+// What a conversation's session is, and which one a principal was in, is the same after a restart; a conversation that is
+// resumed on the next day goes on where it was, and what is done besides then belongs to it.
+func TestSessionsGoOn(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	kept := map[string]access.SessionID{}
+	open := func() *Sessions {
+		return &Sessions{Idle: time.Minute, Now: func() time.Time { return now },
+			Recall: func(p access.Principal, conversation string) access.SessionID { return kept[p.Key()+conversation] }}
+	}
+	s := open()
+	one, two := s.Of(ada, "one"), s.Of(ada, "two")
+	kept[ada.Key()+"one"], kept[ada.Key()+"two"] = one, two
+	idle := s.Of(bob, "")
+	s = open()
+	s.Restore(ada.Key(), two, now, true)
+	s.Restore(bob.Key(), idle, now, false)
+	if s.Of(ada, "") != two || s.Of(ada, "one") != one || s.Of(ada, "two") != two || s.Of(ada, "three") == two {
+		t.Error("after a restart conversations are other sessions")
+	}
+	if s.Of(bob, "") != idle || s.Of(bob, "one") != idle {
+		t.Error("after a restart what came before a conversation is not of its session")
+	}
+	now = now.Add(24 * time.Hour)
+	s.Of(bob, "") // forgets what is idle
+	if got := s.Of(ada, "one"); got != one || s.Of(ada, "") != one {
+		t.Error("a conversation of yesterday is another session")
+	}
+	if s.Of(bob, "") == idle {
+		t.Error("what is done on the next day is of yesterday's session")
 	}
 }

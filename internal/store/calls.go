@@ -52,9 +52,13 @@ func (b *batch) attribute(r *access.Record) error {
 			return err
 		}
 	}
-	if r.Operation.Model == nil || r.Refused != nil { // what was refused brought nothing to the model
+	if r.Operation.Model == nil {
 		return nil
 	}
+	if err := b.putConversation(&r.Operation); err != nil {
+		return err
+	}
+	// A request that was refused has brought them all the same: the calls are over.
 	if err := b.putResults(&r.Operation); err != nil || r.Outcome == nil || r.Outcome.Answer == nil {
 		return err
 	}
@@ -75,17 +79,47 @@ func (s *Store) Causes(ctx context.Context, id access.OperationID) ([]access.Cau
 	return out, nil
 }
 
+// CausedElsewhere gives the operations of other sessions of the same principal that are said to be caused by the session's
+// calls.
+func (s *Store) CausedElsewhere(ctx context.Context, session access.SessionID) ([]access.OperationID, error) {
+	ids, err := list[access.OperationID](ctx, s.read, `SELECT DISTINCT o.id FROM calls c JOIN causes k ON k.call = c.id JOIN operations o ON o.id = k.operation
+		JOIN sessions s ON s.id = c.session WHERE c.session = ? AND o.session <> c.session AND o.principal = s.principal AND k.body ->> '$.calls[0].turn' = c.turn
+		ORDER BY o.seq LIMIT 1000`, session)
+	if err != nil {
+		return nil, fmt.Errorf("reading what a session caused elsewhere: %w", err)
+	}
+	return ids, nil
+}
+
 const callColumns = `c.session, c.id, c.turn, c.tool, c.input, c.emitted,
-	coalesce((SELECT min(r.time) FROM calls d JOIN call_results r ON r.session = d.session AND r.call = d.id WHERE d.turn = c.turn), 0)`
+	coalesce((SELECT min(r.time) FROM calls d JOIN call_results r ON r.session = d.session AND r.call = d.id AND r.time >= d.emitted WHERE d.turn = c.turn), 0)`
 
 // Calls gives the session's tool calls, in the order of their emission. Those of one turn end together.
 func (s *Store) Calls(ctx context.Context, session access.SessionID) ([]access.Call, error) {
 	return s.calls(ctx, `SELECT `+callColumns+` FROM calls c WHERE c.session = ? ORDER BY c.emitted, c.id`, session)
 }
 
-// RecentCalls gives the tool calls of all sessions that were emitted since.
-func (s *Store) RecentCalls(ctx context.Context, since time.Time) ([]access.Call, error) {
-	return s.calls(ctx, `SELECT `+callColumns+` FROM calls c WHERE c.emitted >= ? ORDER BY c.emitted, c.id`, nanos(since))
+// RecentTurns gives the calls of models since then, at these targets, in order, with their answers.
+func (s *Store) RecentTurns(ctx context.Context, since time.Time, targets []string) ([]access.Record, error) {
+	names, err := json.Marshal(targets)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.read.QueryContext(ctx, `SELECT `+recordColumns+` FROM operations o
+		WHERE o.seq >= ? AND o.target IN (SELECT value FROM json_each(?)) ORDER BY o.seq`, nanos(since), string(names))
+	if err != nil {
+		return nil, fmt.Errorf("reading calls of models: %w", err)
+	}
+	defer rows.Close()
+	var out []access.Record
+	for rows.Next() {
+		r, err := scanRecord(rows)
+		if err != nil {
+			return nil, fmt.Errorf("reading calls of models: %w", err)
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
 }
 
 func (s *Store) calls(ctx context.Context, query string, args ...any) ([]access.Call, error) {

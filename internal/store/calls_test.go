@@ -57,7 +57,7 @@ func TestCallsAndCauses(t *testing.T) {
 					t.Errorf("%+v, want %+v", c, want)
 				}
 			}
-			if recent, err := s.RecentCalls(ctx, at.Add(30*time.Second)); err != nil || len(recent) != 1 || recent[0].ID != "c" {
+			if recent, err := s.RecentTurns(ctx, at.Add(30*time.Second), []string{"m", "n"}); err != nil || len(recent) != 1 || len(recent[0].Outcome.Answer.Calls) != 1 || recent[0].Outcome.Answer.Calls[0].ID != "c" || recent[0].Operation.Model.Results[0] != "a" {
 				t.Errorf("%+v, %v", recent, err)
 			}
 			if causes, err := s.Causes(ctx, "o"); err != nil || len(causes) != 2 || causes[0].Rung != access.Ambiguous || causes[1].Rung != access.Bound || len(causes[0].Calls) != 2 {
@@ -74,5 +74,57 @@ func TestCallsAndCauses(t *testing.T) {
 				t.Errorf("%d results are left, %v", results, err)
 			}
 		})
+	}
+}
+
+// A request that was refused brings results all the same; an identifier that comes again is another call.
+func TestCallsEnd(t *testing.T) {
+	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	s := fresh(t)
+	refused := modelCall("t2", at.Add(time.Minute), []string{"call_0"})[1:2]
+	refused[0].Record.Refused, refused[0].Record.Outcome = &access.Refused{Code: access.CodeDenied}, &access.Outcome{}
+	if err := s.PutBatch(slices.Concat(modelCall("t1", at, nil, "call_0"), refused, modelCall("t3", at.Add(2*time.Minute), nil, "call_0"))); err != nil {
+		t.Fatal(err)
+	}
+	calls, err := s.Calls(t.Context(), "s")
+	if err != nil || len(calls) != 2 || calls[0].Turn != "t1" || !calls[0].Ended.Equal(at.Add(time.Minute)) || calls[1].Turn != "t3" || !calls[1].Ended.IsZero() {
+		t.Errorf("%+v, %v", calls, err)
+	}
+}
+
+// A conversation is the session in which it was first, and what a principal was in last is found again.
+func TestConversations(t *testing.T) {
+	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	s := fresh(t)
+	turn := func(id, session, conversation, podUID string, at time.Time) []access.IndexEntry {
+		e := modelCall(id, at, nil)
+		op := &e[1].Record.Operation
+		op.Session, op.Model.Conversation, op.Principal.Workload.PodUID = access.SessionID(session), conversation, podUID
+		if podUID != "" {
+			op.Principal.Subject = "pod"
+		}
+		e[0].Session.ID, e[0].Session.Principal = op.Session, op.Principal
+		return e
+	}
+	plain := turn("t4", "s4", "", "", at.Add(3*time.Hour))
+	plain[0].Session.Principal.Subject, plain[1].Record.Operation.Principal.Subject = "b", "b"
+	if err := s.PutBatch(slices.Concat(turn("t1", "s1", "one", "", at), turn("t2", "s2", "two", "", at.Add(time.Hour)), turn("t3", "s3", "one", "", at.Add(2*time.Hour)), plain,
+		turn("t5", "s5", "one", "u", at.Add(3*time.Hour)))); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]access.SessionID{"one": "s1", "two": "s2", "three": ""} {
+		if id, err := s.Conversation(t.Context(), "i|a", name); err != nil || id != want {
+			t.Errorf("%s: %q, %v", name, id, err)
+		}
+	}
+	if id, err := s.Conversation(t.Context(), "i|pod", "one"); err != nil || id != "" {
+		t.Errorf("a pod's conversation is a session: %q, %v", id, err)
+	}
+	open, err := s.OpenSessions(t.Context(), at.Add(time.Hour))
+	if err != nil || len(open) != 2 || open[0].ID != "s3" || open[0].Conversing || open[1].ID != "s4" || open[1].Principal != "i|b" {
+		t.Errorf("%+v, %v", open, err)
+	}
+	if open, err := s.OpenSessions(t.Context(), at.Add(4*time.Hour)); err != nil || len(open) != 0 {
+		t.Errorf("%+v, %v", open, err)
 	}
 }

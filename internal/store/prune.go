@@ -39,7 +39,7 @@ func prunings(what Prunable) (pruning, bool) {
 				`DELETE FROM operations_text WHERE rowid` + these, `DELETE FROM operations WHERE seq` + these}},
 		Sessions: {`SELECT id FROM sessions WHERE started < ?1 AND last < ?1 AND ?2 <> '' AND
 			NOT EXISTS (SELECT 1 FROM operations WHERE session = sessions.id) ORDER BY started`,
-			[]string{`DELETE FROM session_targets WHERE session` + these, `DELETE FROM sessions WHERE id` + these}},
+			[]string{`DELETE FROM conversations WHERE session` + these, `DELETE FROM session_targets WHERE session` + these, `DELETE FROM sessions WHERE id` + these}},
 		Approvals: {`SELECT id FROM approvals WHERE id < ?2 AND slot IS NULL AND max(created, expires, valid_until) < ?1 ORDER BY id`,
 			[]string{`DELETE FROM approval_uses WHERE approval` + these, `DELETE FROM answers WHERE approval` + these, `DELETE FROM approvals WHERE id` + these}},
 		Revocations: {`SELECT id FROM revocations WHERE until <> 0 AND until < ?1 AND ?2 <> '' ORDER BY id`,

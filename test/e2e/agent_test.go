@@ -186,7 +186,7 @@ func (s *scene) told(t *testing.T) {
 	t.Helper()
 	ada := s.g.Person("ada", "auditors")
 	why := must(t, s.g.CLI(ada, "why", "configmaps "+s.ns)).Stdout
-	for _, want := range []string{"prompt ", prompt, "tool call ", "toolu_one", "get configmaps", "caused by   bound: ", "(seen by the gateway)", "(the client's word)", "decision    allow", "effect      200 after"} {
+	for _, want := range []string{"prompt ", prompt, "tool call ", "toolu_one", "get configmaps", "caused by   bound: ", "seen by the gateway: ", "the client's word: ", "decision    allow", "effect      200 after"} {
 		if !strings.Contains(why, want) {
 			t.Errorf("why does not say %q:\n%s", want, why)
 		}
