@@ -221,6 +221,8 @@ func (e *environment) codexConfig() string {
 	}
 	return fmt.Sprintf(`# Written by gatebook env; made anew by the next run.
 model_provider = "gatebook"
+# The provider would run it, and a person be asked each time: see serverTools in the policy.
+web_search = "disabled"
 
 [model_providers.gatebook]
 name = "gatebook"

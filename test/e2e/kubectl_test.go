@@ -17,7 +17,7 @@ import (
 	"gatebook/test/lab"
 )
 
-var update = flag.Bool("update", false, "write the table of kubectl commands in docs/protocols/kubernetes.md anew")
+var update = flag.Bool("update", false, "write the table of kubectl commands in docs/protocols/kubernetes.md anew, and the conversations that internal/protocol/model replays")
 
 // try is one kubectl command and what is expected of it. In args, stdin and wants, NS stands for the test's namespace,
 // NODE for a node object of its own and DIR for its folder.

@@ -10,22 +10,35 @@ import (
 	"time"
 )
 
-// claudeDir keeps Claude Code from test to test.
-func claudeDir() (string, error) {
-	d, err := os.UserCacheDir()
-	return filepath.Join(d, "gatebook", "claude-code"), err
-}
+// The versions that tests are run with, and docs/agents.md was measured with.
+const (
+	claudeVersion = "2.1.332"
+	codexVersion  = "0.171.0"
+)
 
 // ClaudeCode gives the real Claude Code, from npm; CLAUDE_CODE names another, as PREFIX/node_modules/.bin/claude. A test that
 // cannot have it is skipped, loudly, only where npm's registry cannot be reached.
 func ClaudeCode(t testing.TB) string {
 	t.Helper()
-	bin, err := InstallClaudeCode(t.Context())
+	return fromNPM(t, InstallClaudeCode)
+}
+
+// Codex gives the real Codex, likewise; CODEX names another.
+func Codex(t testing.TB) string {
+	t.Helper()
+	return fromNPM(t, func(ctx context.Context) (string, error) {
+		return install(ctx, "CODEX", "@openai/codex", codexVersion, "codex")
+	})
+}
+
+func fromNPM(t testing.TB, get func(context.Context) (string, error)) string {
+	t.Helper()
+	bin, err := get(t.Context())
 	if err == nil {
 		return bin
 	}
 	if !npmReachable(t) {
-		t.Skipf("SKIPPED, AND NOTHING IS KNOWN: npm's registry cannot be reached, so there is no Claude Code to test with: %v", err)
+		t.Skipf("SKIPPED, AND NOTHING IS KNOWN: npm's registry cannot be reached, so a client is missing to test with: %v", err)
 	}
 	t.Fatal(err)
 	return ""
@@ -33,14 +46,20 @@ func ClaudeCode(t testing.TB) string {
 
 // InstallClaudeCode gives it, installed where it is not there.
 func InstallClaudeCode(ctx context.Context) (string, error) {
-	if bin := os.Getenv("CLAUDE_CODE"); bin != "" {
+	return install(ctx, "CLAUDE_CODE", "@anthropic-ai/claude-code", claudeVersion, "claude")
+}
+
+// install gives the program of a package, which is installed once for each version.
+func install(ctx context.Context, variable, name, version, program string) (string, error) {
+	if bin := os.Getenv(variable); bin != "" {
 		return bin, nil
 	}
-	dir, err := claudeDir()
+	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(dir, "node_modules", ".bin", "claude")
+	dir := filepath.Join(cache, "gatebook", program+"-"+version)
+	bin := filepath.Join(dir, "node_modules", ".bin", program)
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
@@ -49,9 +68,9 @@ func InstallClaudeCode(ctx context.Context) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	r, err := run(exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "-ai/claude-code.1.197"))
+	r, err := run(exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--no-audit", "--no-fund", name+"@"+version))
 	if err != nil || r.Code != 0 {
-		return "", fmt.Errorf("installing Claude Code: %v\n%s", err, r.Out())
+		return "", fmt.Errorf("installing %s: %v\n%s", name, err, r.Out())
 	}
 	return bin, nil
 }
@@ -88,11 +107,20 @@ func (c *Claude) Print(prompt string, args ...string) Result {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Minute)
 	defer cancel()
+	r := c.PrintUntil(ctx, prompt, args...)
+	if r.Code < 0 {
+		c.t.Fatalf("claude -p %q did not come to its end\n%s", prompt, r.Out())
+	}
+	return r
+}
+
+// PrintUntil is Print until ctx ends; then it is killed, and its exit code is below 0.
+func (c *Claude) PrintUntil(ctx context.Context, prompt string, args ...string) Result {
 	cmd := exec.CommandContext(ctx, c.bin, append([]string{"-p", prompt, "--allowedTools", "Bash", "--output-format", "json"}, args...)...)
 	cmd.Dir, cmd.Env = c.Home, c.Env
 	r, err := run(cmd)
 	if err != nil {
-		c.t.Fatalf("claude -p %q: %v\n%s", prompt, err, r.Out())
+		r.Code, r.Stderr = -1, r.Stderr+err.Error()
 	}
 	return r
 }

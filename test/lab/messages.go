@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -38,6 +39,8 @@ type Turn struct {
 	Uses []ToolUse
 	// Until, where it is not nil, keeps the answer's last events back until it is closed, or the client leaves.
 	Until <-chan struct{}
+	// Fail, where it is not 0, is the status of an error with which it is answered the first time.
+	Fail int
 	// id of the answer, made up; the same for two would make one of them to Claude Code.
 	id string
 }
@@ -62,8 +65,9 @@ type Asked struct {
 	Method, URI string
 	Header      http.Header
 	Body        string
-	// Status is what it was answered with.
-	Status int
+	// Status is what it was answered with, and Type and Answer are that answer.
+	Status       int
+	Type, Answer string
 }
 
 // StartMessages starts the fake with a script: the turns of any conversation in which no other script's prompt is.
@@ -110,16 +114,30 @@ func (m *Messages) Target(name, more string) string {
 
 func (m *Messages) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
+	kept := &keeper{ResponseWriter: w}
 	status := http.StatusBadRequest
 	if err != nil {
-		messagesError(w, status, "invalid_request_error", err.Error())
+		messagesError(kept, status, "invalid_request_error", err.Error())
 	} else {
-		status = m.answer(w, r, body)
+		status = m.answer(kept, r, body)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.asked = append(m.asked, Asked{r.Method, r.RequestURI, r.Header.Clone(), string(body), status})
+	m.asked = append(m.asked, Asked{r.Method, r.RequestURI, r.Header.Clone(), string(body), status, w.Header().Get("Content-Type"), kept.all.String()})
 }
+
+// keeper keeps what is answered.
+type keeper struct {
+	http.ResponseWriter
+	all bytes.Buffer
+}
+
+func (k *keeper) Write(b []byte) (int, error) {
+	k.all.Write(b)
+	return k.ResponseWriter.Write(b)
+}
+
+func (k *keeper) Flush() { k.ResponseWriter.(http.Flusher).Flush() }
 
 func (m *Messages) answer(w http.ResponseWriter, r *http.Request, body []byte) int {
 	switch {
@@ -140,6 +158,9 @@ func (m *Messages) answer(w http.ResponseWriter, r *http.Request, body []byte) i
 	}
 	w.Header().Set("Request-Id", "req_scripted")
 	t := m.turn(q)
+	if t.Fail != 0 {
+		return messagesError(w, t.Fail, "overloaded_error", "Overloaded")
+	}
 	if !q.Stream {
 		return writeJSON(w, t.whole(q.Model))
 	}
@@ -190,6 +211,7 @@ func (m *Messages) turn(q question) Turn {
 		if strings.Contains(first, s.prompt) && len(q.Tools) > 0 {
 			if t = (Turn{Text: "done"}); turn < len(s.turns) {
 				t = s.turns[turn]
+				s.turns[turn].Fail = 0
 			}
 		}
 	}

@@ -31,8 +31,9 @@ var (
 	}
 	unforwarded = httpheader.SetOf(httpheader.Connection, claimHeaders, accountHeaders, ownHeaders, credentials)
 	// usualHeaders change nothing of what a request does; others are in the operation's command. All are on record.
-	usualHeaders  = []string{"Accept", "Accept-Language", "Content-Type", "User-Agent", "Anthropic-Version", "Anthropic-Dangerous-Direct-Browser-Access", "X-App", "Sec-Fetch-Mode"}
-	usualPrefixes = []string{"X-Stainless-", "X-Claude-Code-"}
+	usualHeaders = []string{"Accept", "Accept-Language", "Content-Type", "User-Agent", "Anthropic-Version", "Anthropic-Dangerous-Direct-Browser-Access", "X-App", "Sec-Fetch-Mode",
+		"Originator", "Session-Id", "Thread-Id", "X-Client-Request-Id"}
+	usualPrefixes = []string{"X-Stainless-", "X-Claude-Code-", "X-Codex-"}
 )
 
 // forwardedHeader gives the client's headers as the provider gets them.

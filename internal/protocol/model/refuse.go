@@ -10,8 +10,10 @@ import (
 	"gatebook/internal/access"
 )
 
-// answers map each refusal to a status, and to the type of Anthropic's errors. X-Should-Retry goes with all but
-// Draining: clients send 401, 429 and 5xx again by themselves, ten times, and a refusal would be seen minutes later.
+// answers map each refusal to a status, and to the type of Anthropic's errors. Clients send 401, 429 and 5xx again by
+// themselves, ten times, and a refusal would be seen minutes later: X-Should-Retry says no. Only where the same request may
+// fare better soon, Retry-After says when: while the gateway restarts, and while a person is asked, so that a client goes on
+// waiting for longer than one request can be held.
 var answers = map[access.Code]struct {
 	status int
 	kind   string
@@ -61,7 +63,7 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, why *access.Ref
 	head.Set("Content-Type", "application/json")
 	head.Set("Cache-Control", "no-store")
 	head.Set("Content-Length", strconv.Itoa(len(body)))
-	if why.Code == access.CodeDraining {
+	if why.Code == access.CodeDraining || why.Code == access.CodeApprovalPending {
 		head.Set("Retry-After", strconv.Itoa(max(1, int(why.RetryAfter/time.Second))))
 	} else {
 		head.Set("X-Should-Retry", "false")

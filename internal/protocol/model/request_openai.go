@@ -147,6 +147,8 @@ func (q *question) stored() error {
 // responsesTool is what is read of a tool that a response may use.
 type responsesTool struct {
 	kind, name, server, environment string
+	// inner says that it holds tools, which have been read.
+	inner bool
 }
 
 func (q *question) responsesTool() error {
@@ -173,12 +175,19 @@ func (q *question) responsesTool() error {
 				}
 				return q.p.SkipValue()
 			})
+		case "tools": // of a namespace
+			t.inner = true
+			return q.p.array(q.responsesTool)
 		}
 		return q.p.SkipValue()
 	})
 	switch t.kind {
 	case "function", "custom":
 		q.tool(t.name)
+	case "namespace": // Codex' sub-agents, for instance
+		if !t.inner {
+			q.serverTool(t.kind)
+		}
 	case "local_shell", "apply_patch", "computer_use_preview", "computer":
 		q.tool(t.kind)
 	case "mcp":
