@@ -17,10 +17,11 @@ type Git struct {
 	Ref string `json:"ref,omitempty"`
 	Old string `json:"old,omitempty"`
 	New string `json:"new,omitempty"`
-	// Commits are those that the push brings for this ref, newest first; those that the repository has already are not
-	// among them. An annotated tag is one, before the commit that it names.
+	// Commits are those that are new to the ref, newest first: for an update of a branch, those that its old state does not
+	// have, whether the push brings them or the repository has them elsewhere; for a new ref and for a tag, those that no
+	// branch and no tag has. An annotated tag is one, before the commit that it names.
 	Commits []Commit `json:"commits,omitempty"`
-	// Paths are the files that these commits change, and those that the update changes on the ref, sorted.
+	// Paths are the files that the push's commits change, and those that the update changes on the ref, sorted.
 	Paths []string `json:"paths,omitempty"`
 	// Options are the push options that the client sent.
 	Options []string `json:"options,omitempty"`

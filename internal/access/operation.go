@@ -60,12 +60,13 @@ const (
 	FieldKubernetesObject = "kubernetes.object"
 	FieldKubernetesStored = "kubernetes.stored"
 	FieldGitChange        = "git.change"
+	FieldGitCommits       = "git.commits"
 	FieldGitPaths         = "git.paths"
 )
 
 // LateFields are all of them.
 func LateFields() []string {
-	return []string{FieldKubernetesObject, FieldKubernetesStored, FieldGitChange, FieldGitPaths}
+	return []string{FieldKubernetesObject, FieldKubernetesStored, FieldGitChange, FieldGitCommits, FieldGitPaths}
 }
 
 // Late lists the policy fields that can still be fetched: what is stored, and for a patch the object that it would

@@ -47,6 +47,9 @@ var may = map[string][]string{
 	"api":                {"access", "store", "approval", "archive", "recording", "attribution", "report", "api/client"},
 	"api/client":         {"access", "api"},
 	"archtest":           {},
+
+	// the real gate and recorder, for protocols' tests
+	"protocol/protocoltest": {"access", "gate", "mask", "protocol", "recording", "archive", "journal", "ledger"},
 }
 
 // banned imports, each with its reason.

@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -142,7 +143,7 @@ func TestM41GitText(t *testing.T) {
 // keeps them itself, they go through the gateway.
 func TestM45LFSActions(t *testing.T) {
 	s := newGitScene(t, allowAllGit)
-	here, there := strings.Repeat("ab", 32), strings.Repeat("cd", 32)
+	here, there := fmt.Sprintf("%x", sha256.Sum256([]byte("abc"))), strings.Repeat("cd", 32)
 	var put string
 	s.host.Before = func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
@@ -179,6 +180,9 @@ func TestM45LFSActions(t *testing.T) {
 	}
 	if a := s.do(http.MethodPut, path, []byte("abc"), "Content-Type: application/octet-stream"); a.code != http.StatusOK || put != "PUT /team/app.git/info/lfs/objects/"+here+" abc" {
 		t.Errorf("%d, the host got %q", a.code, put)
+	}
+	if a := s.do(http.MethodPut, path, []byte("abd"), "Content-Type: application/octet-stream"); a.code != http.StatusBadRequest {
+		t.Errorf("an object under another's name: %d %s", a.code, a.body)
 	}
 	for _, body := range []string{`{"operation":"download","operation":"upload","objects":[]}`, `{"operation":"download"}{}`, `[`, `{"operation":"both"}`} {
 		if a := s.do(http.MethodPost, "/team/app.git/info/lfs/objects/batch", []byte(body), "Content-Type: application/vnd.git-lfs+json"); a.code != http.StatusBadRequest {

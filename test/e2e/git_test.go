@@ -162,7 +162,7 @@ func TestGitHistory(t *testing.T) {
 			{"refs/tags/v1", "create", "the release", ""},
 			{"refs/heads/side", "create", "merge|move", "sub/moved.txt sub/y"},
 			{"refs/heads/old", "force", "", "a.txt b.txt sub/deep/x"},
-			{"refs/heads/old", "update", "", "a.txt b.txt sub/deep/x"},
+			{"refs/heads/old", "update", "fourth|third", "a.txt b.txt sub/deep/x"},
 			{"refs/heads/old", "create", "", ""},
 			{"refs/heads/main", "update", "fourth|third", "a.txt b.txt sub/deep/x"},
 			{"refs/heads/main", "create", "second|first", "a.txt sub/deep/x sub/y"},

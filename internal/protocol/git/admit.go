@@ -93,7 +93,7 @@ func (x *exchange) pushCard(ctx context.Context, p *push, u *update) (access.Car
 	var others []string
 	for _, o := range p.updates {
 		if o != u {
-			others = append(others, o.command())
+			others = append(others, p.written(o))
 		}
 	}
 	text, err := asYAML(u.op.Git)

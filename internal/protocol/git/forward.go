@@ -147,10 +147,8 @@ func (x *exchange) send(s *sink, p gate.Permit, out *access.Outcome) error {
 		return x.relayError(s, resp, out)
 	}
 	switch x.kind {
-	case dumb:
+	case dumb, lfsObject: // an object of LFS in which something was masked is not taken by its client: it is named by its hash
 		return x.relayFile(s, resp.Body, known, out)
-	case lfsObject:
-		return x.relayFile(s, resp.Body, false, out)
 	case lfsBatch:
 		return x.relayBatch(s, resp, known, out)
 	}

@@ -24,8 +24,12 @@ func (x *exchange) forwardPush(w http.ResponseWriter, t *teller) {
 			if i > 0 { // the bytes are the first one's
 				own.RequestBytes, own.ResponseBytes, own.Masked = 0, 0, 0
 			}
-			if u.outcome != "ok" && u.outcome != "" {
+			switch {
+			case u.outcome == "ok":
+			case u.outcome != "":
 				own.Message = u.outcome
+			case own.Message == "" && own.Truncated == "":
+				own.Message = "the host did not say what became of the ref"
 			}
 			x.end(u.permit, own)
 		}

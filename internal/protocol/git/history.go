@@ -5,22 +5,39 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/wire/gitpack"
 )
 
-// history is what is known of a repository's objects: those of the push, and those that were looked up.
+// history is what is known of a repository's objects: those of the push, and those that were looked up. What reading it
+// may take is bounded for the push as a whole, over all its refs.
 type history struct {
-	packs     []*gitpack.Pack
+	packs     []*gitpack.Pack // the first is the push's
 	hashBytes int
+	// left is what may still be taken.
+	left bounds
+	// tips are the host's branches and tags, once they were asked for.
+	tips []gitpack.ID
 }
 
-func (h *history) commit(id gitpack.ID) *gitpack.Commit {
-	for _, p := range h.packs {
-		if c := p.Commits[id]; c != nil {
-			return c
-		}
+// bounds are of one push.
+type bounds struct {
+	steps   int           // commits followed, and names in trees compared
+	told    int64         // bytes of texts that its operations name
+	kept    int64         // memory of what is decoded, of the push and of what was looked up
+	read    int64         // bytes that look-ups bring
+	asks    int           // look-ups
+	waiting time.Duration // for their answers
+}
+
+var errTooManySteps = errors.New("the push's history is longer than is looked into")
+
+// step takes n of the steps that are left.
+func (h *history) step(n int) error {
+	if h.left.steps -= n; h.left.steps < 0 {
+		return errTooManySteps
 	}
 	return nil
 }
@@ -39,34 +56,63 @@ type missing struct{ id gitpack.ID }
 
 func (m *missing) Error() string { return fmt.Sprintf("tree %s is not in the push", m.id) }
 
+var errTooLong = errors.New("the push's commits and paths are longer, over all its refs, than is recorded")
+
+// tells takes n of the bytes that operations may name, where so many are left.
+func (h *history) tells(n int) bool {
+	if int64(n) > h.left.told {
+		return false
+	}
+	h.left.told -= int64(n)
+	return true
+}
+
 // arrivals are what one pack brings for one object that a ref is set to.
 type arrivals struct {
 	tags    []*gitpack.Tag
 	commits []*gitpack.Commit // newest first
 	// tip is what tags lead to.
 	tip gitpack.ID
-	// boundary are the commits that these stand on, and that the pack does not bring.
+	// boundary are the commits that these stand on, and that no pack brings.
 	boundary map[gitpack.ID]bool
 	seen     map[gitpack.ID]bool
+}
+
+// news are those of the boundary beside the ref's old state: they may be new to the ref, although the push does not bring them.
+func (a *arrivals) news(old string) []gitpack.ID {
+	var out []gitpack.ID
+	for id := range a.boundary {
+		if id != gitpack.ID(old) {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // reaches reports whether old is an ancestor, as far as the pack tells.
 func (a *arrivals) reaches(old string) bool { return a.seen[gitpack.ID(old)] }
 
-// follow walks from an object through one pack.
-func follow(p *gitpack.Pack, from gitpack.ID) arrivals {
+// follow walks from an object through packs, as far as the ref's old state.
+func (h *history) follow(from gitpack.ID, old string, packs ...*gitpack.Pack) (arrivals, error) {
 	a := arrivals{tip: from, boundary: map[gitpack.ID]bool{}, seen: map[gitpack.ID]bool{}}
-	for t := p.Tags[a.tip]; t != nil; t = p.Tags[a.tip] { // a tag names what was before it: there is no circle
+	for t := tagIn(packs, a.tip); t != nil; t = tagIn(packs, a.tip) { // a tag names what was before it: there is no circle
+		if err := h.step(1); err != nil {
+			return a, err
+		}
 		a.tags, a.tip = append(a.tags, t), t.Object
 	}
 	for next := []gitpack.ID{a.tip}; len(next) > 0; {
 		id := next[0]
 		next = next[1:]
-		c := p.Commits[id]
+		if err := h.step(1); err != nil {
+			return a, err
+		}
+		c := commitIn(packs, id)
 		switch {
 		case a.seen[id]:
 			continue
-		case c == nil:
+		case c == nil || id == gitpack.ID(old):
 			a.boundary[id] = true
 		default:
 			a.commits = append(a.commits, c)
@@ -75,7 +121,25 @@ func follow(p *gitpack.Pack, from gitpack.ID) arrivals {
 		a.seen[id] = true
 	}
 	slices.SortStableFunc(a.commits, func(a, b *gitpack.Commit) int { return b.Time.Compare(a.Time) })
-	return a
+	return a, nil
+}
+
+func tagIn(packs []*gitpack.Pack, id gitpack.ID) *gitpack.Tag {
+	for _, p := range packs {
+		if t := p.Tags[id]; t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+func commitIn(packs []*gitpack.Pack, id gitpack.ID) *gitpack.Commit {
+	for _, p := range packs {
+		if c := p.Commits[id]; c != nil {
+			return c
+		}
+	}
+	return nil
 }
 
 // told are arrivals as an operation names them.
@@ -119,6 +183,9 @@ func (d *differ) commits(list []*gitpack.Commit, into map[string]bool) error {
 			if i == 0 {
 				common = paths
 			}
+			if err := d.h.step(1 + len(common)); err != nil {
+				return err
+			}
 			maps.DeleteFunc(common, func(path string, _ bool) bool { return !paths[path] })
 		}
 		maps.Copy(into, common)
@@ -136,7 +203,7 @@ func (d *differ) between(old, new gitpack.ID, into map[string]bool) error {
 		if id == "" {
 			continue
 		}
-		c := d.h.commit(id)
+		c := commitIn(d.h.packs, id)
 		if c == nil {
 			return &missing{id}
 		}
@@ -161,6 +228,9 @@ func (d *differ) trees(prefix string, old, new gitpack.ID, into map[string]bool)
 		}
 		entries, err := d.h.tree(id)
 		if err != nil {
+			return err
+		}
+		if err := d.h.step(1 + len(entries)); err != nil {
 			return err
 		}
 		for _, e := range entries {

@@ -2,12 +2,16 @@ package git
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
+	"unicode"
 
 	"gatebook/internal/access"
 )
@@ -15,31 +19,36 @@ import (
 // lfsType is the media type of LFS (git-lfs, docs/api/batch.md).
 const lfsType = "application/vnd.git-lfs+json"
 
-// batch is a request of LFS for where objects are to be had or put.
-type batch struct {
-	Operation string `json:"operation"`
-	Objects   []struct {
-		OID string `json:"oid"`
-	} `json:"objects"`
-}
+// lfsName is an object's: the SHA-256 of its content.
+var lfsName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
+// readBatch reads a request of LFS for where objects are to be had or put.
 func (x *exchange) readBatch() *access.Refusal {
-	raw, err := io.ReadAll(x.body.Reader())
+	raw, err := x.body.Bytes()
 	if err != nil {
 		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
 	}
 	if why := uniqueKeys(raw); why != nil {
 		return why
 	}
-	b := &batch{}
-	if err := json.Unmarshal(raw, b); err != nil || b.Operation != "upload" && b.Operation != "download" {
+	var b map[string]json.RawMessage // by their exact names: a struct's would be found in any case
+	var operation string
+	var objects []map[string]json.RawMessage
+	if json.Unmarshal(raw, &b) != nil || json.Unmarshal(b["operation"], &operation) != nil || operation != "upload" && operation != "download" {
 		return malformed("the request is no batch of LFS")
 	}
-	for _, o := range b.Objects {
-		x.exact.Objects = append(x.exact.Objects, o.OID)
+	if err := json.Unmarshal(b["objects"], &objects); err != nil {
+		return access.Refuse(access.CodeMalformed, err, "the batch of LFS has no list of objects")
 	}
-	x.op.Verb, x.batch = b.Operation, b
-	x.op.Command = x.hidden("git lfs " + map[string]string{"upload": "push", "download": "fetch"}[b.Operation] + " " + quote(x.repository) + " " + strings.Join(x.exact.Objects, " "))
+	for _, o := range objects {
+		var oid string
+		if err := json.Unmarshal(o["oid"], &oid); err != nil || !lfsName.MatchString(oid) {
+			return malformed("%q is no object of LFS", o["oid"])
+		}
+		x.exact.Objects = append(x.exact.Objects, oid)
+	}
+	x.op.Verb = operation
+	x.op.Command = x.hidden("git lfs " + map[string]string{"upload": "push", "download": "fetch"}[operation] + " --object-id " + quote(x.repository) + " " + strings.Join(x.exact.Objects, " "))
 	return nil
 }
 
@@ -78,7 +87,7 @@ func distinct(d *json.Decoder, depth int) error {
 			if err != nil {
 				return err
 			}
-			name := strings.ToLower(key.(string))
+			name := folded(key.(string))
 			if seen[name] {
 				return fmt.Errorf("key %q is there twice", name)
 			}
@@ -92,12 +101,33 @@ func distinct(d *json.Decoder, depth int) error {
 	return err
 }
 
+// folded is a key as readers take it that do not mind its case: Go's own take ſ for s, and the sign of kelvin for k.
+func folded(s string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		return least
+	}, s)
+}
+
 // readObject reads a request for one object, to where the answer to a batch has led.
 func (x *exchange) readObject() *access.Refusal {
 	parts := strings.Split(x.file, "/") // info/lfs/objects/NAME[/SIZE]
 	x.exact.Objects = []string{parts[3]}
 	x.op.Verb = map[string]string{http.MethodGet: "download", http.MethodPut: "upload"}[x.r.Method]
 	x.op.Command = x.hidden("git lfs " + map[string]string{"upload": "push", "download": "fetch"}[x.op.Verb] + " --object-id " + quote(x.repository) + " " + parts[3])
+	if x.r.Method != http.MethodPut {
+		return nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, x.body.Reader()); err != nil {
+		return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != parts[3] {
+		return malformed("the object of LFS is named %s, and is %s", parts[3], got)
+	}
 	return nil
 }
 
@@ -110,16 +140,16 @@ func (x *exchange) relayBatch(s *sink, resp *http.Response, known bool, out *acc
 		return access.Refuse(access.CodeUpstream, err, "target %q answered the batch with more than limits.requestBodyBytes", x.op.Target.Name)
 	}
 	var doc struct {
-		Transfer string           `json:"transfer,omitempty"`
-		Objects  []map[string]any `json:"objects"`
-		HashAlgo string           `json:"hash_algo,omitempty"`
+		Transfer string      `json:"transfer,omitempty"`
+		Objects  []lfsAnswer `json:"objects"`
+		HashAlgo string      `json:"hash_algo,omitempty"`
 	}
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return access.Refuse(access.CodeUpstream, err, "target %q answered the batch with what is none", x.op.Target.Name)
+	if err := json.Unmarshal(data, &doc); err != nil || doc.Transfer != "" && doc.Transfer != "basic" {
+		return access.Refuse(access.CodeUpstream, err, "target %q answered the batch with what is none, or with a transfer %q that is not passed on", x.op.Target.Name, doc.Transfer)
 	}
 	base := "https://" + x.r.Host + strings.TrimSuffix(pathOf(x.r.RequestURI), "/batch")
-	for _, o := range doc.Objects {
-		x.rewriteActions(o, base)
+	for i := range doc.Objects {
+		x.rewriteActions(&doc.Objects[i], base)
 	}
 	body, err := json.Marshal(doc)
 	if err != nil {
@@ -134,32 +164,47 @@ func pathOf(uri string) string {
 	return path
 }
 
-// rewriteActions changes where one object is had from or put to. Nothing else of an action is passed on but how long it holds.
-func (x *exchange) rewriteActions(o map[string]any, base string) {
-	actions, _ := o["actions"].(map[string]any)
-	if len(actions) == 0 {
+// lfsAnswer is what is passed on of what a host says of one object. Anything else, such as the «_links» that older clients
+// follow, would lead elsewhere.
+type lfsAnswer struct {
+	OID           string               `json:"oid"`
+	Size          int64                `json:"size"`
+	Authenticated bool                 `json:"authenticated,omitempty"`
+	Actions       map[string]lfsAction `json:"actions,omitempty"`
+	Error         *lfsError            `json:"error,omitempty"`
+}
+
+type lfsAction struct {
+	Href string `json:"href"`
+}
+
+type lfsError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+// rewriteActions changes where one object is had from or put to. Nothing else of an action is passed on.
+func (x *exchange) rewriteActions(o *lfsAnswer, base string) {
+	if len(o.Actions) == 0 {
 		return
 	}
-	oid, _ := o["oid"].(string)
-	out := map[string]any{}
-	for name, v := range actions {
-		a, _ := v.(map[string]any)
-		href, _ := a["href"].(string)
-		_, path, ok := strings.Cut(href, x.repository)
-		path = strings.TrimPrefix(path, ".git")
-		rest, ok2 := strings.CutPrefix(path, "/info/lfs/objects/"+oid)
-		if !ok || !ok2 || oid == "" || name == "verify" || strings.ContainsAny(rest, "?#") || !x.h.ours(href) {
+	out := map[string]lfsAction{}
+	for name, a := range o.Actions {
+		_, path, ok := strings.Cut(a.Href, x.repository)
+		rest, ok2 := strings.CutPrefix(strings.TrimPrefix(path, ".git"), "/info/lfs/objects/"+o.OID)
+		if !ok || !ok2 || !lfsName.MatchString(o.OID) || name != "download" && name != "upload" || !lfsRest.MatchString(rest) || !x.h.ours(a.Href) {
 			continue
 		}
-		out[name] = map[string]any{"href": base + "/" + oid + rest}
+		out[name] = lfsAction{base + "/" + o.OID + rest}
 	}
-	delete(o, "actions")
+	o.Actions = out
 	if len(out) == 0 {
-		o["error"] = map[string]any{"code": http.StatusForbidden, "message": "gatebook: the host keeps this object elsewhere, where the gateway would not see it"}
-		return
+		o.Error = &lfsError{http.StatusForbidden, "gatebook: the host keeps this object elsewhere, where the gateway would not see it"}
 	}
-	o["actions"] = out
 }
+
+// lfsRest is what may follow an object's name: its size.
+var lfsRest = regexp.MustCompile(`^(/[0-9]+)?$`)
 
 // ours says that a URL is on the target's own host.
 func (h *Handler) ours(href string) bool {

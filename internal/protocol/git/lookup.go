@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
@@ -20,13 +21,18 @@ import (
 // where the host can leave them out.
 type fetchOf struct {
 	want    []gitpack.ID
-	have    string // its history is left out
+	have    []gitpack.ID // their history is left out
 	filter  string
 	shallow bool // these commits alone, without their history
 }
 
-// maxWants bounds what is asked for at once.
-const maxWants = 64
+// maxWants and maxTips bound what is asked for at once, and the branches and tags that a host may have for it.
+const (
+	maxWants = 1000
+	maxTips  = 20_000
+)
+
+var errLookupTooLarge = errors.New("it is longer than the gateway reads by itself for one push")
 
 // fetch reads objects from the upstream, on the record, for parent. A host that knows no filters is asked for all.
 func (x *exchange) fetch(ctx context.Context, parent *access.Operation, p *push, f fetchOf) (*gitpack.Pack, error) {
@@ -41,10 +47,7 @@ func (x *exchange) fetch(ctx context.Context, parent *access.Operation, p *push,
 	return x.fetchOnce(ctx, parent, p, f)
 }
 
-var errLookupTooLarge = errors.New("it is longer than the gateway reads by itself")
-
 func (x *exchange) fetchOnce(ctx context.Context, parent *access.Operation, p *push, f fetchOf) (*gitpack.Pack, error) {
-	op := x.operation()
 	exact := &access.Git{Repository: x.repository, Service: uploadPack, Filter: f.filter}
 	for _, id := range f.want {
 		exact.Refs = append(exact.Refs, string(id))
@@ -52,48 +55,100 @@ func (x *exchange) fetchOnce(ctx context.Context, parent *access.Operation, p *p
 	if f.shallow {
 		exact.Depth = 1
 	}
-	op.Verb, op.Command = "fetch", x.hidden((&uploadRequest{exact: exact}).command())
-	x.say(op, exact)
-	ask, err := f.request(p.hashBytes)
+	body, err := f.request(p.hashBytes)
 	if err != nil {
 		return nil, err
 	}
+	var pack *gitpack.Pack
+	err = x.ask(ctx, parent, p, &uploadRequest{exact: exact, verb: "fetch"}, body, func(src io.Reader) error {
+		pack, err = readFetched(src, p.hashBytes, gitpack.Limits{Objects: maxObjects, Inflated: 64 * x.h.o.Limits.LookupBytes, Kept: p.history.left.kept})
+		if err != nil {
+			return err
+		}
+		p.history.left.kept -= pack.Kept
+		if pack.Dropped || pack.Unresolved > 0 {
+			return errLookupTooLarge
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pack, nil
+}
+
+// listTips asks for what the host's branches and tags are set to.
+func (x *exchange) listTips(ctx context.Context, parent *access.Operation, p *push) ([]gitpack.ID, error) {
+	prefixes := []string{"refs/heads/", "refs/tags/"}
+	arguments := []string{"peel"}
+	for _, prefix := range prefixes {
+		arguments = append(arguments, "ref-prefix "+prefix)
+	}
+	body, err := command("ls-refs", p.hashBytes, arguments)
+	if err != nil {
+		return nil, err
+	}
+	var tips []gitpack.ID
+	exact := &access.Git{Repository: x.repository, Service: uploadPack, Refs: prefixes}
+	err = x.ask(ctx, parent, p, &uploadRequest{exact: exact, verb: "list"}, body, func(src io.Reader) error {
+		tips, err = readTips(src)
+		return err
+	})
+	return tips, err
+}
+
+// ask sends one request of version 2 and has the answer read, on the record, within what the push may still take.
+func (x *exchange) ask(ctx context.Context, parent *access.Operation, p *push, u *uploadRequest, body string, read func(io.Reader) error) error {
+	left := &p.history.left
+	if left.asks--; left.asks < 0 || left.read <= 0 || left.kept <= 0 || left.waiting <= 0 {
+		return fmt.Errorf("the push needs more of the host's history than is asked for: %w", errLookupTooLarge)
+	}
+	op := x.operation()
+	op.Verb, op.Command = u.verb, x.hidden(u.command())
+	x.say(op, u.exact)
+	began := time.Now()
+	defer func() { left.waiting -= time.Since(began) }()
+	ctx, cancel := context.WithTimeout(ctx, left.waiting)
+	defer cancel()
 	permit, err := x.h.o.Gate.Lookup(ctx, parent, op)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	began, out := x.h.o.Now(), access.Outcome{ExitCode: -1, RequestBytes: int64(len(ask))}
+	out := access.Outcome{ExitCode: -1, RequestBytes: int64(len(body))}
 	defer func() {
-		out.Duration = x.h.o.Now().Sub(began)
+		out.Duration = time.Since(began)
 		x.end(permit, out)
 	}()
-	path := strings.TrimSuffix(x.r.URL.EscapedPath(), "receive-pack") + uploadPack
-	plain := strings.TrimSuffix(x.r.URL.Path, "receive-pack") + uploadPack
-	req := (&http.Request{Method: http.MethodPost, URL: &url.URL{Path: plain, RawPath: path}, ContentLength: int64(len(ask)), Body: io.NopCloser(strings.NewReader(ask)),
-		Header: http.Header{"Content-Type": {"application/x-git-upload-pack-request"}, "Accept": {"application/x-git-upload-pack-result"},
-			"Git-Protocol": {"version=2"}, "User-Agent": {"git/2 (gatebook)"}, "Accept-Encoding": {"identity"}}}).WithContext(permit.Context())
-	resp, err := x.h.o.Upstream.RoundTrip(permit, req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if out.Code = resp.StatusCode; resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("target %q answered with status %d", x.op.Target.Name, resp.StatusCode)
-	}
-	limited := &io.LimitedReader{R: &recorded{resp.Body, permit}, N: x.h.o.Limits.LookupBytes}
-	pack, err := readFetched(limited, p.hashBytes, x.h.o.Limits)
-	out.ResponseBytes = x.h.o.Limits.LookupBytes - limited.N
-	switch {
-	case limited.N <= 0:
-		err = errLookupTooLarge
-	case err == nil && (pack.Dropped || pack.Unresolved > 0):
+	limited := &io.LimitedReader{N: left.read}
+	err = x.askPermitted(permit, body, limited, &out, read)
+	out.ResponseBytes = left.read - limited.N
+	left.read = limited.N
+	if err != nil && limited.N <= 0 {
 		err = errLookupTooLarge
 	}
 	if err != nil {
 		out.Message = err.Error()
-		return nil, fmt.Errorf("asking target %q for history: %w", x.op.Target.Name, err)
+		return fmt.Errorf("asking target %q for history: %w", x.op.Target.Name, err)
 	}
-	return pack, nil
+	return nil
+}
+
+func (x *exchange) askPermitted(permit gate.Permit, body string, limited *io.LimitedReader, out *access.Outcome, read func(io.Reader) error) error {
+	path := strings.TrimSuffix(x.r.URL.EscapedPath(), "receive-pack") + uploadPack
+	plain := strings.TrimSuffix(x.r.URL.Path, "receive-pack") + uploadPack
+	req := (&http.Request{Method: http.MethodPost, URL: &url.URL{Path: plain, RawPath: path}, ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
+		Header: http.Header{"Content-Type": {"application/x-git-upload-pack-request"}, "Accept": {"application/x-git-upload-pack-result"},
+			"Git-Protocol": {"version=2"}, "User-Agent": {"git/2 (gatebook)"}, "Accept-Encoding": {"identity"}}}).WithContext(permit.Context())
+	resp, err := x.h.o.Upstream.RoundTrip(permit, req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if out.Code = resp.StatusCode; resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answered with status %d", resp.StatusCode)
+	}
+	limited.R = &recorded{resp.Body, permit}
+	return read(limited)
 }
 
 // recorded puts what is read into the record before it is used.
@@ -114,18 +169,12 @@ func (r *recorded) Read(b []byte) (int, error) {
 
 // request is the command of version 2 (gitprotocol-v2, «fetch»).
 func (f *fetchOf) request(hashBytes int) (string, error) {
-	var b strings.Builder
-	w := pktline.NewWriter(&b)
-	lines := []string{"command=fetch"}
-	if hashBytes == 32 {
-		lines = append(lines, "object-format=sha256")
-	}
 	arguments := []string{"no-progress", "ofs-delta"}
 	for _, id := range f.want {
 		arguments = append(arguments, "want "+string(id))
 	}
-	if f.have != "" {
-		arguments = append(arguments, "have "+f.have)
+	for _, id := range f.have {
+		arguments = append(arguments, "have "+string(id))
 	}
 	if f.shallow {
 		arguments = append(arguments, "deepen 1")
@@ -133,20 +182,66 @@ func (f *fetchOf) request(hashBytes int) (string, error) {
 	if f.filter != "" {
 		arguments = append(arguments, "filter "+f.filter)
 	}
+	return command("fetch", hashBytes, append(arguments, "done"))
+}
+
+// command writes one of version 2.
+func command(name string, hashBytes int, arguments []string) (string, error) {
+	var b strings.Builder
+	w := pktline.NewWriter(&b)
+	lines := []string{"command=" + name}
+	if hashBytes == 32 {
+		lines = append(lines, "object-format=sha256")
+	}
 	var errs []error
 	for _, l := range lines {
 		errs = append(errs, w.Data([]byte(l+"\n")))
 	}
 	errs = append(errs, w.End(pktline.Delim))
-	for _, l := range append(arguments, "done") {
+	for _, l := range arguments {
 		errs = append(errs, w.Data([]byte(l+"\n")))
 	}
 	errs = append(errs, w.End(pktline.Flush))
 	return b.String(), errors.Join(errs...)
 }
 
+// readTips reads the answer to ls-refs: «object ref», and behind a tag what it names.
+func readTips(src io.Reader) ([]gitpack.ID, error) {
+	in := pktline.NewReader(src)
+	tips := []gitpack.ID{}
+	for {
+		k, err := in.Next()
+		switch {
+		case err != nil:
+			return nil, err
+		case k.Kind == pktline.Flush:
+			return tips, nil
+		case k.Kind != pktline.Data:
+			return nil, errors.New("its refs have a mark where none belongs")
+		}
+		if why, failed := k.Failure(); failed {
+			return nil, fmt.Errorf("it says %q", oneLine(string(why)))
+		}
+		for i, w := range strings.Fields(string(k.Text())) {
+			if i > 0 {
+				var ok bool
+				if w, ok = strings.CutPrefix(w, "peeled:"); !ok {
+					continue
+				}
+			}
+			if !objectName.MatchString(w) {
+				return nil, fmt.Errorf("it names an object %q", oneLine(w))
+			}
+			tips = append(tips, gitpack.ID(w))
+		}
+		if len(tips) > maxTips {
+			return nil, fmt.Errorf("it has more than %d branches and tags", maxTips)
+		}
+	}
+}
+
 // readFetched reads the answer's section packfile; those before it are passed over.
-func readFetched(src io.Reader, hashBytes int, l Limits) (*gitpack.Pack, error) {
+func readFetched(src io.Reader, hashBytes int, l gitpack.Limits) (*gitpack.Pack, error) {
 	in := pktline.NewReader(src)
 	for {
 		p, err := in.Next()
@@ -157,7 +252,7 @@ func readFetched(src io.Reader, hashBytes int, l Limits) (*gitpack.Pack, error) 
 			return nil, fmt.Errorf("it says %q", oneLine(string(why)))
 		}
 		if p.Kind == pktline.Data && string(p.Text()) == "packfile" {
-			return gitpack.Read(&bandReader{in: in}, hashBytes, gitpack.Limits{Objects: maxObjects, Inflated: 64 * l.LookupBytes, Kept: l.HistoryBytes})
+			return gitpack.Read(&bandReader{in: in}, hashBytes, l)
 		}
 	}
 }

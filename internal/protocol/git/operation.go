@@ -34,7 +34,6 @@ type exchange struct {
 	// exact is op.Git with nothing hidden.
 	exact *access.Git
 	push  *push
-	batch *batch
 }
 
 func (h *Handler) newExchange(r *http.Request, by protocol.Caller) *exchange {

@@ -86,7 +86,7 @@ func readRoute(r *http.Request) (route, *access.Refusal) {
 // is to escape a rule by that.
 func (rt *route) name(path string) *access.Refusal {
 	rt.repository = strings.TrimSuffix(strings.TrimPrefix(path, "/"), ".git")
-	if rt.repository == "" || strings.HasSuffix(rt.repository, ".git") || strings.HasSuffix(rt.repository, "/") {
+	if rt.repository == "" || strings.HasSuffix(strings.ToLower(rt.repository), ".git") || strings.HasSuffix(rt.repository, "/") {
 		return malformed("%q names no repository, or one in two ways", path)
 	}
 	return nil

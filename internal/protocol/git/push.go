@@ -4,8 +4,10 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
@@ -29,6 +31,8 @@ type push struct {
 	incomplete string
 	mu         sync.Mutex // of history, while operations are decided
 	history    history
+	// strays: see there; nil: they were not asked for.
+	strays *gitpack.Pack
 }
 
 // update is one ref's.
@@ -38,6 +42,9 @@ type update struct {
 	exact         *access.Git
 	permit        gate.Permit
 	refused       *access.Refusal
+	// news are the commits of which the pack does not tell whether they are new to the ref, and extra those that are.
+	news  []gitpack.ID
+	extra *gitpack.Pack
 	// asked are the late fields that the upstream was asked for.
 	asked []string
 	// outcome is what the upstream said of it: "ok", or why not; empty: nothing.
@@ -103,6 +110,9 @@ func (p *push) read(in *pktline.Reader, size int64, most int) *access.Refusal {
 	}
 	if p.can("push-options") && len(p.updates) > 0 {
 		if end, why = p.section(in, func(line string) *access.Refusal {
+			if !utf8.ValidString(line) || strings.ContainsAny(line, "\x00\r\n") { // git's own server reads up to a NUL
+				return malformed("the push option %q can be read in two ways", line)
+			}
 			p.options = append(p.options, line)
 			return nil
 		}); why != nil {
@@ -148,7 +158,9 @@ func (p *push) command(line string, most int) *access.Refusal {
 		if len(p.updates) > 0 {
 			return malformed("the push names capabilities twice")
 		}
-		p.capabilities = strings.Fields(caps)
+		if why := p.readCapabilities(caps); why != nil {
+			return why
+		}
 	}
 	words := strings.SplitN(line, " ", 3)
 	if len(words) != 3 || !objectName.MatchString(words[0]) || !objectName.MatchString(words[1]) || len(words[0]) != len(words[1]) {
@@ -161,6 +173,33 @@ func (p *push) command(line string, most int) *access.Refusal {
 	p.updates = append(p.updates, &update{old: nonZero(words[0]), new: nonZero(words[1]), ref: words[2]})
 	return nil
 }
+
+// plainCapability is one that all who read it part from the others in the same way.
+var plainCapability = regexp.MustCompile(`^[!-~]+$`)
+
+func (p *push) readCapabilities(caps string) *access.Refusal {
+	seen := map[string]bool{}
+	for _, c := range strings.Split(strings.TrimSuffix(caps, "\n"), " ") {
+		name, _, hasValue := strings.Cut(c, "=")
+		switch {
+		case c == "":
+			continue
+		case !plainCapability.MatchString(c) || seen[name]:
+			return malformed("the push's capabilities %q can be read in two ways", caps)
+		case hasValue && slices.Contains(switches, name), !hasValue && slices.Contains(valued, name): // git takes the former for the same
+			return malformed("the push's capability %q is none of git's", c)
+		}
+		seen[name] = true
+		p.capabilities = append(p.capabilities, c)
+	}
+	return nil
+}
+
+// switches are the capabilities of a push without a value, and valued those with one (gitprotocol-capabilities).
+var (
+	switches = []string{sideBand, reportStatus, reportStatus2, "quiet", "atomic", "ofs-delta", "delete-refs", "push-options"}
+	valued   = []string{"agent", "object-format", "session-id"}
+)
 
 func nonZero(name string) string {
 	if strings.Trim(name, "0") == "" {
@@ -205,15 +244,15 @@ func (p *push) check() *access.Refusal {
 var badRef = regexp.MustCompile(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|/$|\.$`)
 
 func goodRef(ref string) bool {
-	return strings.HasPrefix(ref, "refs/") && strings.Count(ref, "/") >= 2 && !badRef.MatchString(ref)
+	return utf8.ValidString(ref) && strings.HasPrefix(ref, "refs/") && strings.Count(ref, "/") >= 2 && !badRef.MatchString(ref)
 }
 
 // readHistory reads the pack's commits and trees.
 func (x *exchange) readHistory(p *push) *access.Refusal {
 	p.pack = &gitpack.Pack{}
+	l := x.h.o.Limits
 	if p.packAt >= 0 {
 		var err error
-		l := x.h.o.Limits
 		p.pack, err = gitpack.Read(x.body.From(p.packAt), p.hashBytes, gitpack.Limits{Objects: maxObjects, Inflated: 16 * l.PushBytes, Kept: l.HistoryBytes})
 		switch {
 		case errors.Is(err, gitpack.ErrTooLarge):
@@ -228,8 +267,47 @@ func (x *exchange) readHistory(p *push) *access.Refusal {
 	case p.pack.Unresolved > 0:
 		p.incomplete = "objects of the push are deltas whose base is not in it (a thin pack)"
 	}
-	p.history = history{packs: []*gitpack.Pack{p.pack}, hashBytes: p.hashBytes}
+	p.history = history{packs: []*gitpack.Pack{p.pack}, hashBytes: p.hashBytes,
+		left: bounds{steps: l.Steps, told: l.ToldBytes, kept: l.HistoryBytes - p.pack.Kept, read: l.LookupBytes, asks: l.Lookups, waiting: l.LookupTime}}
+	if stray := p.stray(); p.incomplete == "" && stray != "" {
+		return malformed("the push's pack holds %s, to which none of its refs leads", stray)
+	}
 	return nil
+}
+
+// stray is a commit or a tag of the pack that no ref of the push leads to. git sends none; a host would keep it all the same,
+// and a later push could make something of it that nobody has judged.
+func (p *push) stray() gitpack.ID {
+	reached := map[gitpack.ID]bool{}
+	var next []gitpack.ID
+	for _, u := range p.updates {
+		next = append(next, gitpack.ID(u.new))
+	}
+	for len(next) > 0 {
+		id := next[len(next)-1]
+		next = next[:len(next)-1]
+		if reached[id] {
+			continue
+		}
+		reached[id] = true
+		if t := p.pack.Tags[id]; t != nil {
+			next = append(next, t.Object)
+		}
+		if c := p.pack.Commits[id]; c != nil {
+			next = append(next, c.Parents...)
+		}
+	}
+	for id := range p.pack.Commits {
+		if !reached[id] {
+			return id
+		}
+	}
+	for id := range p.pack.Tags {
+		if !reached[id] {
+			return id
+		}
+	}
+	return ""
 }
 
 // maxObjects bounds a pack.
@@ -248,7 +326,7 @@ func (x *exchange) operations(p *push) *access.Refusal {
 			u.op.Client.Trace = x.by.Trace
 		}
 		x.tell(p, u)
-		u.op.Command = x.hidden(u.command())
+		u.op.Command = x.hidden(p.written(u))
 		var why *access.Refusal
 		if u.op.Digest, why = x.digestOf(p, u); why != nil {
 			return why
@@ -276,7 +354,10 @@ func (u *update) change() string {
 func (x *exchange) digestOf(p *push, u *update) (access.Digest, *access.Refusal) {
 	fields := []any{"push", x.r.URL.EscapedPath(), u.ref, u.old, u.new}
 	for _, list := range [][]string{p.options, p.shallow, p.meant()} {
-		fields = append(fields, strings.Join(list, "\x00"))
+		fields = append(fields, strconv.Itoa(len(list)))
+		for _, s := range list {
+			fields = append(fields, s)
+		}
 	}
 	return x.digest(fields...)
 }
@@ -291,14 +372,26 @@ func (p *push) meant() []string {
 	return out
 }
 
-// command is the update as git's own command.
-func (u *update) command() string {
+// written is the update as git's own command, with what else of the push means something.
+func (p *push) written(u *update) string {
 	words := []string{"git", "push"}
+	if p.can("atomic") {
+		words = append(words, "--atomic")
+	}
 	for _, o := range u.exact.Options {
 		words = append(words, "-o", quote(o))
 	}
 	if u.old != "" {
 		words = append(words, "--force-with-lease="+quote(u.ref+":"+u.old)) // the server compares it, too
 	}
-	return strings.Join(append(words, quote(u.exact.Repository), quote(u.new+":"+u.ref)), " ")
+	out := strings.Join(append(words, quote(u.exact.Repository), quote(u.new+":"+u.ref)), " ")
+	for _, s := range p.shallow {
+		out += " # shallow " + s
+	}
+	for _, c := range p.meant() {
+		if c != "atomic" {
+			out += " # " + c
+		}
+	}
+	return out
 }

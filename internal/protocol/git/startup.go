@@ -34,12 +34,20 @@ type Limits struct {
 	PushBytes int64
 	// Refs bounds the ref updates of one push: 1,000.
 	Refs int
-	// HistoryBytes bounds the commits and trees of one push that are decoded, in memory: 64 MiB.
+	// HistoryBytes bounds the commits and trees of one push that are decoded, in memory, those that are looked up for it among
+	// them: 64 MiB.
 	HistoryBytes int64
-	// LookupBytes bounds what the gateway itself fetches to tell a force from a fast-forward, and which files change: 32 MiB.
+	// LookupBytes, Lookups and LookupTime bound what the gateway itself asks of the host to tell, for one push, a force from a
+	// fast-forward, which commits are new, and which files change: 32 MiB, 64 requests, 1 minute.
 	LookupBytes int64
-	// Commits and Paths bound what an operation names: 1,000 and 5,000.
+	Lookups     int
+	LookupTime  time.Duration
+	// Commits and Paths bound what an operation names: 1,000 and 5,000; and ToldBytes the texts of all operations of one
+	// push: 16 MiB.
 	Commits, Paths int
+	ToldBytes      int64
+	// Steps bounds the commits that are followed and the names in trees that are compared for one push: 10 million.
+	Steps int
 	// BodyTimeout is how long a body may make no progress: 1 minute.
 	BodyTimeout time.Duration
 }
@@ -103,7 +111,7 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		v *int64
 		n int64
-	}{{&l.RequestBodyBytes, 10 << 20}, {&l.PushBytes, 2 << 30}, {&l.HistoryBytes, 64 << 20}, {&l.LookupBytes, 32 << 20}} {
+	}{{&l.RequestBodyBytes, 10 << 20}, {&l.PushBytes, 2 << 30}, {&l.HistoryBytes, 64 << 20}, {&l.LookupBytes, 32 << 20}, {&l.ToldBytes, 16 << 20}} {
 		if *d.v == 0 {
 			*d.v = d.n
 		}
@@ -111,13 +119,15 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		v *int
 		n int
-	}{{&l.Refs, 1000}, {&l.Commits, 1000}, {&l.Paths, 5000}} {
+	}{{&l.Refs, 1000}, {&l.Commits, 1000}, {&l.Paths, 5000}, {&l.Steps, 10_000_000}, {&l.Lookups, 64}} {
 		if *d.v == 0 {
 			*d.v = d.n
 		}
 	}
-	if l.BodyTimeout == 0 {
-		l.BodyTimeout = time.Minute
+	for _, v := range []*time.Duration{&l.BodyTimeout, &l.LookupTime} {
+		if *v == 0 {
+			*v = time.Minute
+		}
 	}
 	return l
 }

@@ -35,7 +35,7 @@ type Tag struct {
 // Entry is one name in a tree.
 type Entry struct {
 	Name string
-	// Mode as git writes it, such as 100644 or 40000.
+	// Mode as git reads it (cache.h, canon_mode), whatever is written: 100644, 100755, 120000, 160000, or 40000.
 	Mode string
 	ID   ID
 }
@@ -106,6 +106,28 @@ func person(s string) (string, time.Time) {
 	return s[:i+1], time.Unix(n, 0)
 }
 
+// canonical is a mode as git takes it: whatever is marked as a folder is one, and is to be looked into.
+func canonical(mode string) (string, bool) {
+	n, err := strconv.ParseUint(mode, 8, 16)
+	if err != nil {
+		return "", false
+	}
+	switch n & 0o170000 {
+	case 0o100000:
+		if n&0o100 != 0 {
+			return "100755", true
+		}
+		return "100644", true
+	case 0o120000:
+		return "120000", true
+	case 0o040000:
+		return "40000", true
+	case 0o160000:
+		return "160000", true
+	}
+	return "", false
+}
+
 // ParseTree reads a tree: mode, space, name, NUL, raw name of the object; again and again. A name that is there twice, or
 // that is no name of a file, is an error.
 func ParseTree(b []byte, hashBytes int) ([]Entry, error) {
@@ -121,7 +143,10 @@ func ParseTree(b []byte, hashBytes int) ([]Entry, error) {
 			return nil, fmt.Errorf("a tree has the entry %q, which can be read in two ways", name)
 		}
 		seen[name] = true
-		out = append(out, Entry{Name: name, Mode: strings.TrimLeft(mode, "0"), ID: ID(hex.EncodeToString(rest[:hashBytes]))})
+		if mode, ok = canonical(mode); !ok {
+			return nil, fmt.Errorf("a tree has the entry %q of a mode that is none", name)
+		}
+		out = append(out, Entry{Name: name, Mode: mode, ID: ID(hex.EncodeToString(rest[:hashBytes]))})
 		b = rest[hashBytes:]
 	}
 	return out, nil

@@ -22,10 +22,13 @@ type Limits struct {
 	// Objects bounds their number, and Inflated the bytes of all of them: beyond, the pack is an error.
 	Objects  int
 	Inflated int64
-	// Kept bounds the bytes of commits, tags, trees and pending deltas that are kept, and Delta those of one object that is a
-	// delta: beyond, what is left out is named.
+	// Kept bounds the memory of commits, tags, trees and waiting deltas, each with what it costs beside its bytes: beyond, what
+	// is left out is named.
 	Kept int64
 }
+
+// overhead is what one object costs beside its bytes: names, fields, places in maps.
+const overhead = 512
 
 // Pack is what a pack tells of history.
 type Pack struct {
@@ -35,6 +38,8 @@ type Pack struct {
 	Trees map[ID][]byte
 	// Objects in the pack.
 	Objects int
+	// Kept is how much of Limits.Kept was used.
+	Kept int64
 	// Unresolved counts the objects that may be commits, tags or trees, and of which the base is not in the pack.
 	Unresolved int
 	// Dropped says that more was to be kept than Limits.Kept allows: any object may be missing.
@@ -73,10 +78,12 @@ type reader struct {
 	// content of commits, tags and trees, by offset; names by their names.
 	content map[int64][]byte
 	names   map[ID]int64
-	pending []delta
+	// at and by hold the deltas that wait for their base, by its offset and by its name.
+	at map[int64][]delta
+	by map[ID][]delta
 }
 
-// delta is one that waits for its base.
+// delta is one object that is made of another.
 type delta struct {
 	at, base int64 // base is -1 where it is named
 	name     ID
@@ -98,15 +105,23 @@ func (c *counter) Read(p []byte) (int, error) {
 func Read(src io.Reader, hashBytes int, l Limits) (*Pack, error) {
 	c := &counter{r: src}
 	r := &reader{in: bufio.NewReaderSize(c, 64<<10), count: c, hashBytes: hashBytes, l: l, content: map[int64][]byte{}, names: map[ID]int64{},
+		at: map[int64][]delta{}, by: map[ID][]delta{},
 		pack: &Pack{Commits: map[ID]*Commit{}, Tags: map[ID]*Tag{}, Trees: map[ID][]byte{}}}
 	if err := r.read(); err != nil {
-		return nil, fmt.Errorf("reading a pack at byte %d: %w", r.at(), err)
+		return nil, fmt.Errorf("reading a pack at byte %d: %w", r.offsetNow(), err)
+	}
+	r.pack.Kept = r.kept
+	for _, waiting := range r.at {
+		r.pack.Unresolved += len(waiting)
+	}
+	for _, waiting := range r.by {
+		r.pack.Unresolved += len(waiting)
 	}
 	return r.pack, nil
 }
 
-// at is where the next byte is in the pack.
-func (r *reader) at() int64 { return r.count.n - int64(r.in.Buffered()) }
+// offsetNow is where the next byte is in the pack.
+func (r *reader) offsetNow() int64 { return r.count.n - int64(r.in.Buffered()) }
 
 func (r *reader) read() error {
 	var head [12]byte
@@ -132,7 +147,7 @@ func (r *reader) read() error {
 	if _, err := r.in.ReadByte(); err != io.EOF {
 		return errors.New("something follows the pack")
 	}
-	return r.resolvePending()
+	return nil
 }
 
 // short makes an end amid the pack one that is not taken for its end.
@@ -144,7 +159,7 @@ func short(err error) error {
 }
 
 func (r *reader) object() error {
-	at := r.at()
+	at := r.offsetNow()
 	kind, size, err := r.header()
 	if err != nil {
 		return err
@@ -186,11 +201,15 @@ func (r *reader) object() error {
 	case !kept:
 		r.pack.Dropped = true
 		return nil
-	case !isDelta:
-		return r.add(at, kind, data)
+	case isDelta:
+		d.data = data
+		return r.resolve(d)
 	}
-	d.data = data
-	return r.resolve(d)
+	woken, err := r.add(at, kind, data)
+	for i := 0; err == nil && i < len(woken); i++ {
+		err = r.resolve(woken[i])
+	}
+	return err
 }
 
 // header reads type and size: three bits of the first byte, then what is left of it and 7 bits of each further.
@@ -252,46 +271,81 @@ func (r *reader) inflate(size int64, wanted bool) (data []byte, kept bool, err e
 	if err != nil {
 		return nil, false, short(err)
 	}
-	kept = wanted && size <= r.l.Kept-r.kept
-	var to io.Writer = io.Discard
+	if kept = wanted && size <= r.l.Kept-r.kept-overhead; !kept {
+		n, err := io.Copy(io.Discard, io.LimitReader(r.zip, size+1))
+		return nil, false, wholly(n, size, err)
+	}
+	r.kept += size + overhead
+	if size <= 1<<20 { // what is claimed is there, soon
+		data = make([]byte, size)
+		n, err := io.ReadFull(r.zip, data)
+		if err == nil {
+			var extra int64
+			extra, err = io.CopyN(io.Discard, r.zip, 1)
+			n += int(extra)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && int64(n) < size {
+			err = nil
+		}
+		return data, true, wholly(int64(n), size, err)
+	}
 	var b bytes.Buffer
-	if kept {
-		r.kept += size
-		to = &b
-	}
-	n, err := io.Copy(to, io.LimitReader(r.zip, size+1))
-	switch {
-	case err != nil:
-		return nil, false, short(err)
-	case n != size:
-		return nil, false, errors.New("an object is not as long as it says")
-	}
-	return b.Bytes(), kept, nil
+	n, err := io.Copy(&b, io.LimitReader(r.zip, size+1))
+	return b.Bytes(), true, wholly(n, size, err)
 }
 
-// resolve makes the object that a delta gives, or has it wait for its base.
+// wholly makes sure that an object is as long as it says.
+func wholly(n, size int64, err error) error {
+	switch {
+	case err != nil:
+		return short(err)
+	case n != size:
+		return errors.New("an object is not as long as it says")
+	}
+	return nil
+}
+
+// resolve makes the object that a delta gives, and those that waited for it; or has it wait for its base.
 func (r *reader) resolve(d delta) error {
-	if d.base < 0 {
-		if base, ok := r.names[d.name]; ok {
-			d.base = base
+	for next := []delta{d}; len(next) > 0; {
+		d, next = next[len(next)-1], next[:len(next)-1]
+		if d.base < 0 {
+			if base, ok := r.names[d.name]; ok {
+				d.base = base
+			}
 		}
+		base, ok := r.content[d.base]
+		switch {
+		case ok:
+		case d.base < 0:
+			r.by[d.name] = append(r.by[d.name], d)
+			continue
+		default:
+			r.at[d.base] = append(r.at[d.base], d)
+			continue
+		}
+		woken, err := r.make(d, base)
+		if err != nil {
+			return err
+		}
+		next = append(next, woken...)
 	}
-	base, ok := r.content[d.base]
-	if d.base < 0 || !ok {
-		r.pending = append(r.pending, d)
-		return nil
-	}
+	return nil
+}
+
+// make applies a delta to its base, and gives those that waited for what comes of it.
+func (r *reader) make(d delta, base []byte) ([]delta, error) {
 	kind, err := r.typeAt(d.base)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	data, err := patch(base, d.data, r.l.Kept-r.kept)
 	if errors.Is(err, ErrTooLarge) {
 		r.pack.Dropped = true
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.kept += int64(len(data)) - int64(len(d.data))
 	i, _ := slices.BinarySearch(r.offsets, d.at)
@@ -299,25 +353,8 @@ func (r *reader) resolve(d delta) error {
 	return r.add(d.at, kind, data)
 }
 
-// resolvePending goes through what waits as long as that brings something. What is left has no base here.
-func (r *reader) resolvePending() error {
-	for {
-		waiting := r.pending
-		r.pending = nil
-		for _, d := range waiting {
-			if err := r.resolve(d); err != nil {
-				return err
-			}
-		}
-		if len(r.pending) == len(waiting) {
-			r.pack.Unresolved = len(waiting)
-			return nil
-		}
-	}
-}
-
-// add names an object and keeps it.
-func (r *reader) add(at int64, kind byte, data []byte) error {
+// add names an object and keeps it, and gives the deltas that waited for it.
+func (r *reader) add(at int64, kind byte, data []byte) ([]delta, error) {
 	id := r.name(kind, data)
 	r.content[at], r.names[id] = data, at
 	var err error
@@ -329,7 +366,10 @@ func (r *reader) add(at int64, kind byte, data []byte) error {
 	case treeType:
 		r.pack.Trees[id] = data
 	}
-	return err
+	woken := append(r.at[at], r.by[id]...)
+	delete(r.at, at)
+	delete(r.by, id)
+	return woken, err
 }
 
 func (r *reader) name(kind byte, data []byte) ID {
