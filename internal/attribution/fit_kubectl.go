@@ -166,10 +166,10 @@ func (k *kubectl) on(o *access.Kubernetes) fit {
 		return may
 	case o.Resource == "":
 		return k.path(o)
+	case k.raw != "":
+		return max(may, when(k.rawOn(o), fits))
 	case verbs != "*" && !slices.Contains(strings.Fields(verbs), o.Verb):
 		return cannot
-	case k.raw != "":
-		return may
 	case !k.inNamespace(o):
 		return cannot
 	case verbs == "*":
@@ -187,6 +187,16 @@ func (k *kubectl) path(o *access.Kubernetes) fit {
 		return when(discovers(o.Path), may)
 	}
 	return when(discovers(o.Path) || k.verb == "proxy", fits)
+}
+
+// rawOn reports whether a path that is written is of what the operation is on.
+func (k *kubectl) rawOn(o *access.Kubernetes) bool {
+	parts := []string{o.Resource, o.Name, o.Subresource}
+	if o.Namespace != "" && o.Resource != "namespaces" {
+		parts = append([]string{"namespaces", o.Namespace}, parts...)
+	}
+	path, _, _ := strings.Cut(k.raw, "?")
+	return strings.Contains(path+"/", "/"+strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "/")+"/")
 }
 
 func discovers(path string) bool {

@@ -31,6 +31,9 @@ func (st *shell) fields(ws ...*syntax.Word) []word {
 
 // field is one word without braces, which may become none or several.
 func (st *shell) field(w *syntax.Word) []word {
+	if w.Lit() == "[" { // the command; no pattern
+		return []word{{"[", true}}
+	}
 	if all, ok := st.everyParam(w); ok {
 		return slices.Clone(all)
 	}
