@@ -30,7 +30,8 @@ func (g *Gateway) Workplace(t testing.TB, token string, flags ...string) *Workpl
 	}
 	w.sh = func(ctx context.Context, script string, env []string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "sh", "-c", script)
-		cmd.Env, cmd.Dir = append([]string{"PATH=" + path, "HOME=" + w.Home, "IS_SANDBOX=1", "DISABLE_AUTOUPDATER=1"}, env...), w.Home
+		cmd.Env, cmd.Dir = append([]string{"PATH=" + path, "HOME=" + w.Home, "IS_SANDBOX=1", "DISABLE_AUTOUPDATER=1",
+			"GIT_AUTHOR_NAME=claude", "GIT_AUTHOR_EMAIL=claude", "GIT_COMMITTER_NAME=claude", "GIT_COMMITTER_EMAIL=claude"}, env...), w.Home
 		return cmd
 	}
 	w.Token = filepath.Join(w.Home, "token")
