@@ -10,7 +10,7 @@ build: ## bin/gatebook
 cluster: ## a real Kubernetes from source: once, some minutes; then cached
 	test/cluster/build.sh
 
-demo: build cluster ## Gatebook before a real cluster, with an agent in a pod
+demo: build cluster ## from prompt to effect: Claude Code in a pod, and everything that it reaches, behind Gatebook
 	test/demo/run.sh
 
 test: build cluster ## unit, property, fuzz seeds, attack cases and end to end against the real cluster

@@ -16,6 +16,7 @@ import (
 )
 
 func TestDemo(t *testing.T) {
+	lab.ClaudeCode(t) // or the test is skipped, loudly
 	bin, err := lab.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -23,10 +24,10 @@ func TestDemo(t *testing.T) {
 	if b, err := exec.CommandContext(t.Context(), "../cluster/build.sh").CombinedOutput(); err != nil {
 		t.Fatalf("building the cluster: %v\n%s", err, b)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "./run.sh")
-	cmd.Env = append(os.Environ(), "DEMO_ONCE=1", "GATEBOOK_BIN="+bin, "KUBECONFIG=")
+	cmd.Env = append(os.Environ(), "DEMO_ONCE=1", "GATEBOOK_BIN="+bin, "KUBECONFIG=", "ANTHROPIC_API_KEY=")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it stops what it started
@@ -34,22 +35,40 @@ func TestDemo(t *testing.T) {
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		t.Fatalf("the demo failed: %v\n%s", err, out.String())
 	}
+	text := out.String()
 	for _, want := range []string{
-		"configmap/flags created",
-		"denied by ada: agents get no cluster-wide rights",
-		`namespace "team-old" deleted`,
-		"DB_PASSWORD is gbm-",
-		"The book is whole.",
-		"stopped.",
+		"green tea: 41.90, as gbm-",                        // exec, its output masked
+		`{"article":"green tea","recommended price":4.19}`, // curl
+		"UPDATE 1",                  // psql, held and approved
+		"why        a push changes", // the push, with its card
+		"gatebook: the kubelet behind nodes/proxy", // refused
+		"Rosa Luz in Lisbon has paid 41.90",        // the agent's answer
+		"The book is whole.", "stopped.",
 	} {
-		if !strings.Contains(out.String(), want) {
+		if !strings.Contains(text, want) {
 			t.Errorf("the demo does not show %q", want)
 		}
 	}
-	if secret := "correct-horse-battery-staple"; strings.Contains(out.String(), secret) {
+	// From prompt to effect, of the push and of the row.
+	for title, want := range map[string][]string{
+		"4  ": {"prompt ", "Green tea costs 41.90", "tool call ", "git push", "operation ", "agents:claude on code", "caused by   bound", "approval ", "yes by ada", "effect      200"},
+		"5  ": {"prompt ", "Green tea costs 41.90", "Agent", "prompt ", "Who has ordered green tea?", "tool call ", "select customer", "caused by   bound", "effect      0", "1 rows"},
+		"6  ": {"prompt: Green tea", "kubectl -n shop get pods", "select customer", "[shop, bound to"},
+	} {
+		_, part, _ := strings.Cut(text, title)
+		for _, w := range want {
+			i := strings.Index(part, w)
+			if i < 0 {
+				t.Errorf("part %s does not go on with %q", title, w)
+				break
+			}
+			part = part[i:]
+		}
+	}
+	if secret := "correct-horse-battery-staple"; strings.Contains(text, secret) {
 		t.Errorf("the demo shows the secret")
 	}
 	if t.Failed() {
-		t.Log(out.String())
+		t.Log(text)
 	}
 }
