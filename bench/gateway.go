@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type gateway struct {
 	*process
 	binary, dir, name string
 	listen, admin     string
+	postgres          string
 	sign              func(subject string, groups ...string) (string, error)
 }
 
@@ -30,14 +32,14 @@ func newGateway(binary, dir, name, policy, target string) (*gateway, error) {
 	if err := os.Mkdir(g.dir, 0o700); err != nil {
 		return nil, err
 	}
-	var ports [2]int
+	var ports [3]int
 	for i := range ports {
 		var err error
 		if ports[i], err = freePort(); err != nil {
 			return nil, err
 		}
 	}
-	g.listen, g.admin = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	g.listen, g.admin, g.postgres = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
 	var err error
 	if g.sign, err = makeIssuer(filepath.Join(g.dir, "issuer.jwks")); err != nil {
 		return nil, err
@@ -51,6 +53,9 @@ func newGateway(binary, dir, name, policy, target string) (*gateway, error) {
 			return nil, err
 		}
 		rules = "policy: " + filepath.Join(g.dir, "policy") + "\n"
+	}
+	if strings.Contains(target, "protocol: postgres") { // sealed soon, so that a round can wait for all that follows from it
+		rules += "listenPostgres: " + g.postgres + "\nrecording: {sealAge: 5s}\n"
 	}
 	config := fmt.Sprintf("listen: %s\nadmin: %s\ndata: %s\n%sissuers:\n  - {name: bench, url: '%s', audiences: [gatebook], jwksFile: %s}\ntargets:\n%s\nroles:\n  auditors: {groups: [auditors]}\ndrain: 2s\n",
 		g.listen, g.admin, filepath.Join(g.dir, "data"), rules, issuer, filepath.Join(g.dir, "issuer.jwks"), target)

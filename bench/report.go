@@ -175,12 +175,14 @@ func versions() []string {
 	}{
 		{[]string{"nginx", "-v"}, regexp.MustCompile(`nginx/[\d.]+`)},
 		{[]string{"haproxy", "-v"}, regexp.MustCompile(`HAProxy version [\d.]+`)},
+		{[]string{"pgbouncer", "--version"}, regexp.MustCompile(`PgBouncer [\d.]+`)},
+		{[]string{"pgbench", "--version"}, regexp.MustCompile(`PostgreSQL\) [\d.]+`)},
 		{[]string{kubectl(), "version", "--client"}, regexp.MustCompile(`Client Version: v[\w.+-]+`)},
 		{[]string{"wrk", "-v"}, regexp.MustCompile(`wrk [\w/.+-]+`)},
 	} {
 		b, _ := exec.Command(v.argv[0], v.argv[1:]...).CombinedOutput() // wrk -v exits with 1
 		if m := v.re.Find(b); m != nil {
-			out = append(out, strings.Replace(string(m), "Client Version:", "kubectl", 1))
+			out = append(out, strings.NewReplacer("Client Version:", "kubectl", "PostgreSQL)", "PostgreSQL").Replace(string(m)))
 		}
 	}
 	return out

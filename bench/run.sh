@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 command="bench/run.sh${*:+ $*}"
 
 missing=
-for p in nginx:nginx-light haproxy:haproxy wrk:wrk; do
+for p in nginx:nginx-light haproxy:haproxy wrk:wrk pgbench:postgresql pgbouncer:pgbouncer; do
 	PATH="$PATH:/usr/sbin" command -v "${p%%:*}" >/dev/null || missing="$missing ${p##*:}"
 done
 if [ -n "$missing" ]; then

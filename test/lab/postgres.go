@@ -51,11 +51,24 @@ func StartPostgres(t testing.TB) *Postgres {
 // StopPostgres ends the process's server, where one was started.
 func StopPostgres() {
 	if p := running; p != nil {
-		_ = p.cmd.Process.Signal(syscall.SIGINT) // fast shutdown; what is left ends with us
-		_ = p.cmd.Wait()
-		_ = os.RemoveAll(p.dir)
+		p.Stop()
 	}
 }
+
+// Stop ends the server, and removes what it had.
+func (p *Postgres) Stop() {
+	if p.cmd != nil && p.cmd.Process != nil {
+		_ = p.cmd.Process.Signal(syscall.SIGINT) // fast shutdown; what is left ends with us
+		_ = p.cmd.Wait()
+	}
+	_ = os.RemoveAll(p.dir)
+}
+
+// Dir is the server's own folder, with its certificate as ca.crt.
+func (p *Postgres) Dir() string { return p.dir }
+
+// Port is where the server listens, on 127.0.0.1.
+func (p *Postgres) Port() int { return p.port }
 
 var running *Postgres
 
@@ -87,8 +100,15 @@ func serverUser() (*syscall.SysProcAttr, int, error) {
 	return attr, uid, err
 }
 
-// NewPostgres starts a server, until StopPostgres.
+// NewPostgres starts a server that logs every statement, until StopPostgres.
 func NewPostgres() (*Postgres, error) {
+	p, err := NewPostgresWith("max_connections=120\nlog_statement=all\nlog_line_prefix='%a|%c| '\nlog_min_messages=warning\nmax_prepared_transactions=4\n")
+	running = p
+	return p, err
+}
+
+// NewPostgresWith starts a server with settings of its own, lines of postgresql.conf. It is to be stopped.
+func NewPostgresWith(settings string) (*Postgres, error) {
 	dir, err := os.MkdirTemp("", "gbpg")
 	if err != nil {
 		return nil, err
@@ -114,19 +134,18 @@ func NewPostgres() (*Postgres, error) {
 	if p.port, err = anyPort(); err != nil {
 		return nil, err
 	}
-	if err := p.configure(data, uid); err != nil {
+	if err := p.configure(data, uid, settings); err != nil {
 		return nil, err
 	}
 	return p, p.start(data, attr)
 }
 
-func (p *Postgres) configure(data string, uid int) error {
+func (p *Postgres) configure(data string, uid int, settings string) error {
 	certPEM, keyPEM, err := selfSigned()
 	if err != nil {
 		return err
 	}
-	conf := fmt.Sprintf("port=%d\nlisten_addresses='127.0.0.1'\nunix_socket_directories='%s'\nfsync=off\nssl=on\npassword_encryption='scram-sha-256'\nmax_connections=120\n"+
-		"log_statement=all\nlog_line_prefix='%%a|%%c| '\nlog_min_messages=warning\nmax_prepared_transactions=4\n", p.port, p.dir)
+	conf := fmt.Sprintf("port=%d\nlisten_addresses='127.0.0.1'\nunix_socket_directories='%s'\nfsync=off\nssl=on\npassword_encryption='scram-sha-256'\n%s", p.port, p.dir, settings)
 	hba := "local all postgres trust\nhost all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
 	for name, b := range map[string][]byte{"server.crt": certPEM, "server.key": keyPEM, "postgresql.auto.conf": []byte(conf), "pg_hba.conf": []byte(hba)} {
 		path := filepath.Join(data, name)
@@ -158,7 +177,6 @@ func (p *Postgres) start(data string, attr *syscall.SysProcAttr) error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	running = p
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		r, err := p.SQL("postgres", "CREATE ROLE gate SUPERUSER LOGIN PASSWORD '"+gatePassword+"'")
 		if err == nil && r.Code == 0 {
