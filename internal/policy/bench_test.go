@@ -58,3 +58,20 @@ func BenchmarkLoadDefault(b *testing.B) {
 		}
 	}
 }
+
+// A statement whose like was decided before.
+func BenchmarkDecideStatement(b *testing.B) {
+	op := &access.Operation{Verb: "execute", Command: "SELECT abalance FROM pgbench_accounts WHERE aid = $1\n-- $1 = '1'", Target: access.Target{Name: "db", Protocol: protocolPostgres},
+		SQL: &access.SQL{Database: "db", Role: "gate", Kinds: []string{"select"}, Effect: "read", Tables: []string{"pgbench_accounts"}, Columns: []string{"abalance", "aid"},
+			Text: "SELECT abalance FROM pgbench_accounts WHERE aid = $1", Parameters: []string{"1"}}}
+	s := defaultSet(b)
+	b.Run("again", func(b *testing.B) { benchmark(b, s, op, access.Allow) })
+	b.Run("anew", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if d, _ := s.judge(s.schema.newInput(op)); d.Effect != access.Allow {
+				b.Fatalf("%+v", d)
+			}
+		}
+	})
+}

@@ -20,6 +20,27 @@ func (s *Set) Decide(op *access.Operation) (access.Decision, []string) {
 		return access.Decision{Reason: noRuleReason, Advice: noRuleAdvice, Policy: s.digest}, nil
 	}
 	in := s.schema.newInput(op)
+	m := s.memories[op.Target.Protocol]
+	if m == nil {
+		return s.judge(in)
+	}
+	var few [512]byte
+	key, ok := m.key(few[:0], in)
+	if !ok {
+		return s.judge(in)
+	}
+	if d, ok := m.recall(key); ok {
+		return d, nil
+	}
+	d, missing := s.judge(in)
+	if len(missing) == 0 && d.Approval == nil {
+		m.keep(key, d)
+	}
+	return d, missing
+}
+
+// judge asks every rule that could be met.
+func (s *Set) judge(in *input) (access.Decision, []string) {
 	var few [8]verdict
 	vs := few[:0]
 	for _, r := range s.candidates(in) {

@@ -16,6 +16,9 @@ import (
 // protocolKubernetes is the protocol whose operations have resources, and fields that are read late.
 const protocolKubernetes = "kubernetes"
 
+// protocolPostgres is the protocol whose operations are many and small, so that decisions on them are remembered.
+const protocolPostgres = "postgres"
+
 // Facts is what a rule sees of any operation, as the variable operation.
 type Facts struct {
 	// Verb in the protocol's own words, such as get, create, deletecollection.
@@ -46,14 +49,14 @@ func variables() []variable {
 		{"kubernetes", protocolKubernetes, reflect.TypeFor[access.Kubernetes]()},
 		{"model", "model", reflect.TypeFor[access.Model]()},
 		{"git", "git", reflect.TypeFor[access.Git]()},
-		{"sql", "postgres", reflect.TypeFor[access.SQL]()},
+		{"sql", protocolPostgres, reflect.TypeFor[access.SQL]()},
 		{"web", "web", reflect.TypeFor[access.Web]()},
 	}
 }
 
 // detailName is the variable that holds what a protocol tells of its operations.
 func detailName(protocol string) string {
-	if protocol == "postgres" {
+	if protocol == protocolPostgres {
 		return "sql"
 	}
 	return protocol

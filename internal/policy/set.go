@@ -22,6 +22,8 @@ type Set struct {
 	masks   map[string]access.Mask
 	observe bool
 	digest  access.Digest
+	// memories are by protocol.
+	memories map[string]*memory
 }
 
 // protocolRules are the rules that can be met by operations of one protocol, by verb.
@@ -168,6 +170,7 @@ func (s *Set) seal() error {
 	for _, p := range protocols() {
 		s.index[p] = s.indexOf(p)
 	}
+	s.memories = map[string]*memory{protocolPostgres: newMemory(s.index[protocolPostgres].all)}
 	b, err := json.Marshal(s.canonical())
 	if err != nil {
 		return fmt.Errorf("taking the policy's digest: %w", err)
