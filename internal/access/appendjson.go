@@ -47,7 +47,8 @@ func (o *Operation) AppendJSON(b []byte) ([]byte, error) {
 // appendDetail leaves to encoding/json what is too varied to be written by hand.
 func (o *Operation) appendDetail(w *JSONObject) (err error) {
 	if o.Cause != nil {
-		err = w.marshal("cause", o.Cause)
+		w.key("cause")
+		w.b = o.Cause.appendJSON(w.b)
 	}
 	if o.Kubernetes != nil && err == nil {
 		w.key("kubernetes")
@@ -60,7 +61,8 @@ func (o *Operation) appendDetail(w *JSONObject) (err error) {
 		err = w.marshal("git", o.Git)
 	}
 	if o.SQL != nil && err == nil {
-		err = w.marshal("sql", o.SQL)
+		w.key("sql")
+		w.b = o.SQL.appendJSON(w.b)
 	}
 	if o.Web != nil && err == nil {
 		err = w.marshal("web", o.Web)
@@ -168,6 +170,52 @@ func (e *Exec) appendJSON(b []byte) []byte {
 	w.Yes("stdout", e.Stdout)
 	w.Yes("stderr", e.Stderr)
 	w.Yes("tty", e.TTY)
+	return w.End()
+}
+
+func (s *SQL) appendJSON(b []byte) []byte {
+	w := BeginJSON(b)
+	w.Text("database", s.Database)
+	w.Some("role", s.Role)
+	w.Some("application", s.Application)
+	w.Some("text", s.Text)
+	w.texts("kinds", s.Kinds)
+	w.Some("effect", s.Effect)
+	w.texts("tables", s.Tables)
+	w.texts("writes", s.Writes)
+	w.texts("columns", s.Columns)
+	w.texts("functions", s.Functions)
+	w.texts("volatile", s.Volatile)
+	w.Yes("noWhere", s.NoWhere)
+	w.texts("parameters", s.Parameters)
+	return w.End()
+}
+
+func (c *Cause) appendJSON(b []byte) []byte {
+	w := BeginJSON(b)
+	w.Text("operation", string(c.Operation))
+	w.always("time", c.Time)
+	w.Text("rung", c.Rung.String())
+	w.Text("method", c.Method)
+	if len(c.Evidence) > 0 {
+		w.list("evidence", len(c.Evidence), func(i int) {
+			e := BeginJSON(w.b)
+			e.Text("what", c.Evidence[i].What)
+			e.key("seen")
+			e.b = strconv.AppendBool(e.b, c.Evidence[i].Seen)
+			w.b = e.End()
+		})
+	}
+	if len(c.Calls) > 0 {
+		w.list("calls", len(c.Calls), func(i int) {
+			r := BeginJSON(w.b)
+			r.Text("call", c.Calls[i].Call)
+			r.Some("tool", c.Calls[i].Tool)
+			r.Text("turn", string(c.Calls[i].Turn))
+			w.b = r.End()
+		})
+	}
+	w.texts("flags", c.Flags)
 	return w.End()
 }
 
@@ -347,6 +395,14 @@ func (w *JSONObject) marshal(name string, v any) error {
 
 const hexDigits = "0123456789abcdef"
 
+// plain are the bytes that stand in a JSON string as they are.
+var plain = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	return t
+}()
+
 // AppendJSONString appends s as encoding/json writes it: what is not UTF-8 as U+FFFD, and nothing in it that HTML takes
 // for markup.
 func AppendJSONString(b []byte, s string) []byte {
@@ -354,11 +410,11 @@ func AppendJSONString(b []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
+		if plain[c] {
+			i++
+			continue
+		}
 		if c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' {
-				i++
-				continue
-			}
 			b = appendEscaped(append(b, s[start:i]...), c)
 			i++
 			start = i
