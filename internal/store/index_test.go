@@ -371,3 +371,41 @@ func BenchmarkSearch(b *testing.B) {
 		})
 	}
 }
+
+// statementEntries are operations of a database, as a client makes them that repeats one with other parameters: begun and ended.
+func statementEntries(from, n int) []access.IndexEntry {
+	var out []access.IndexEntry
+	for i := from; i < from+n; i++ {
+		at := epoch.Add(time.Duration(i) * 100 * time.Microsecond)
+		id := access.OperationID(access.NewID(at))
+		text := "SELECT abalance FROM pgbench_accounts WHERE aid = $1;"
+		out = append(out, access.IndexEntry{Record: &access.Record{
+			Operation: access.Operation{ID: id, Session: "01kazq4m6w3pd9bt0t8b2d1s8x", Time: at, Verb: "execute", Command: fmt.Sprintf("%s\n-- $1 = '%d'", text, i*7919%500_000),
+				Principal: access.Principal{Issuer: "https://issuer", Subject: "agent", Name: "agent", TokenID: "agent-17", Expires: epoch.Add(time.Hour)},
+				Target:    access.Target{Name: "orders", Protocol: "postgres"}, Client: access.Client{Address: "127.0.0.1:50000", UserAgent: "pgbench"}, Digest: access.Digest{byte(i)},
+				Cause: &access.Cause{Operation: id, Time: at, Method: "no tool call was open", Evidence: []access.Evidence{{What: "the session has no conversation", Seen: true}}},
+				SQL: &access.SQL{Database: "orders", Role: "gate", Application: "pgbench", Text: text, Kinds: []string{"select"}, Effect: "read", Tables: []string{"pgbench_accounts"},
+					Columns: []string{"abalance", "aid"}, Parameters: []string{fmt.Sprint(i * 7919 % 500_000)}}},
+			Decision: access.Decision{Effect: access.Allow, Reason: "reading is allowed; what is known to be secret is masked", Masks: []access.Mask{{Name: "known"}, {Name: "secrets"}},
+				Rules: []access.RuleHit{{ID: "sql-read", Effect: access.Allow, Reason: "reading is allowed; what is known to be secret is masked"}}},
+		}}, access.IndexEntry{End: &access.Ended{ID: id, Outcome: access.Outcome{ExitCode: -1, ResponseBytes: 90, Rows: 1, Duration: 100_000}}})
+	}
+	return out
+}
+
+func BenchmarkPutStatements(b *testing.B) {
+	s := fresh(b)
+	const batch = 512
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		entries := statementEntries(n, batch)
+		n += batch
+		b.StartTimer()
+		if err := s.PutBatch(entries); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "µs/statement")
+}
