@@ -100,12 +100,18 @@ type Request struct {
 	Card func(ctx context.Context) (access.Card, error)
 	// Budget is how long the client can be held for an approval; at 0 it is not held at all.
 	Budget time.Duration
-	// Held is told of the approval that the client is about to be held for. Nil: nobody is.
-	Held func(a access.Approval)
+	// Held is told of the approval that the client is about to be held for, and given what ends the wait before its time,
+	// such as when the client has gone: then nothing runs. It may be told more than once. Nil: nobody is.
+	Held func(a access.Approval, giveUp context.CancelCauseFunc)
+	// Within is the permit of what the operation is part of, such as a statement's connection, of the same principal and session:
+	// the operation ends with it, and is revoked with it. The zero value: it stands alone.
+	Within Permit
 	// Together waits, at each stage, for the other operations of the same request, of which all run or none: where one is
 	// refused it gives why, and this one is refused as well. A stage comes again where policy has changed. Nil: this
 	// operation stands alone.
 	Together func(ctx context.Context, s Stage) error
+
+	giveUp context.CancelCauseFunc
 }
 
 // Stage is how far an operation has come of which others depend.
@@ -133,8 +139,16 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 	if g.draining.Load() {
 		return g.refuse(op, access.Decision{}, access.Refuse(access.CodeDraining, nil, "the gateway is shutting down; send the request again"))
 	}
+	within := r.Within.covers(op)
+	if within {
+		ctx = r.Within.ctx
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	release := g.o.Revocations.Register(op.Principal, op.Session, cancel)
+	r.giveUp = cancel
+	release := func() {}
+	if !within { // else the other's registration ends this one's context, too
+		release = g.o.Revocations.Register(op.Principal, op.Session, cancel)
+	}
 	give := func(p Permit, err error) (Permit, error) {
 		if err != nil {
 			release()

@@ -228,3 +228,38 @@ func TestReject(t *testing.T) {
 	w.Reject(op, why)
 	w.refused(t, op, why, access.CodeMalformed)
 }
+
+// What is part of a permitted operation ends with it, and only what is the same principal's and session's is part of it.
+func TestWithin(t *testing.T) {
+	w := open(t, ruling("p", access.Allow))
+	link, err := w.Admit(t.Context(), request("connection"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, other := request("statement"), request("another's")
+	part.Within, other.Within = link, link
+	other.Operation.Session = "another"
+	p, err1 := w.Admit(context.Background(), part)
+	o, err2 := w.Admit(t.Context(), other)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.EndWith(recording.Body, recording.ToClient, []byte("a row"), access.Outcome{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.EndWith(recording.Body, recording.ToClient, []byte("a row"), access.Outcome{}); err == nil || p.Valid() || !link.Valid() {
+		t.Errorf("after its end: %v, valid: %v, what it is part of: %v", err, p.Valid(), link.Valid())
+	}
+	again := request("statement")
+	again.Within = link
+	p, err = w.Admit(context.Background(), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end(t, link)
+	if p.Valid() || !o.Valid() {
+		t.Errorf("what it was part of has ended: its part is valid: %v, the other's: %v", p.Valid(), o.Valid())
+	}
+	end(t, p)
+	end(t, o)
+}

@@ -99,7 +99,7 @@ func (g *Gate) answer(ctx context.Context, r Request, d access.Decision, deadlin
 	}
 	if a.State == access.ApprovalPending {
 		if r.Held != nil && r.Budget > 0 {
-			r.Held(a)
+			r.Held(a, r.giveUp)
 		}
 		if a, err = g.wait(ctx, a, deadline.Sub(g.o.Now())); err != nil {
 			return a, err

@@ -32,6 +32,15 @@ func (p Permit) Valid() bool {
 	return p.permit != nil && !p.ended.Load() && p.ctx.Err() == nil
 }
 
+// covers reports whether op can be part of what p permits: what revokes one revokes the other.
+func (p Permit) covers(op *access.Operation) bool {
+	if !p.Valid() || p.op.Session != op.Session {
+		return false
+	}
+	a, b := &p.op.Principal, &op.Principal
+	return a.Issuer == b.Issuer && a.Subject == b.Subject && a.TokenID == b.TokenID && a.Expires.Equal(b.Expires)
+}
+
 // Operation is what was permitted. It must not be changed.
 func (p Permit) Operation() *access.Operation { return p.op }
 
@@ -68,6 +77,21 @@ func (p Permit) Resize(cols, rows uint16) error {
 	if err := p.rec.Resize(cols, rows); err != nil {
 		return notRecorded(err)
 	}
+	return nil
+}
+
+// EndWith is Record and End in one step, for the last bytes that are delivered. When it fails neither has happened.
+func (p Permit) EndWith(s recording.Stream, d recording.Direction, b []byte, out access.Outcome) error {
+	if !p.ended.CompareAndSwap(false, true) {
+		return notRecorded(recording.ErrEnded)
+	}
+	if err := p.rec.EndWith(s, d, b, out); err != nil {
+		p.ended.Store(false)
+		return notRecorded(err)
+	}
+	p.release()
+	p.metrics.ended(p.op, out)
+	p.cancel(nil)
 	return nil
 }
 

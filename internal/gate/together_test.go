@@ -67,7 +67,7 @@ func TestTogetherAYesIsNotUsedUpAlone(t *testing.T) {
 		a, b := request("a"), request("b")
 		a.Together, b.Together = p.together, p.together
 		var held access.ApprovalID
-		a.Held = func(x access.Approval) { held = x.ID }
+		a.Held = func(x access.Approval, _ context.CancelCauseFunc) { held = x.ID }
 		cha, chb := w.admit(t.Context(), a), w.admit(t.Context(), b)
 		synctest.Wait()
 		list, err := w.desk.List(t.Context(), access.ApprovalFilter{})

@@ -59,7 +59,13 @@ func (s *script) step(rt *rapid.T, i int) error {
 		s.of(o).streams[Stdout] += data
 	case 2:
 		o := s.open[rapid.SampledFrom(ids).Draw(rt, "operation")]
-		if err := o.End(access.Outcome{Code: 200}); err != nil {
+		if i%2 == 0 {
+			data := fmt.Sprintf("<last %d>", i)
+			if err := o.EndWith(Stdout, ToClient, []byte(data), access.Outcome{Code: 200}); err != nil {
+				return err
+			}
+			s.of(o).streams[Stdout] += data
+		} else if err := o.End(access.Outcome{Code: 200}); err != nil {
 			return err
 		}
 		s.of(o).ended = true

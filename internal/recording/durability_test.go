@@ -119,6 +119,9 @@ func TestFullDiskRefusesAndGoesOn(t *testing.T) {
 	if err := o.Write(Stdout, ToClient, []byte("does not fit")); !errors.Is(err, journal.ErrNoSpace) {
 		t.Fatalf("Write: %v", err)
 	}
+	if err := o.EndWith(Stdout, ToClient, []byte("does not fit"), access.Outcome{}); !errors.Is(err, journal.ErrNoSpace) {
+		t.Errorf("EndWith: %v", err)
+	}
 	if _, err := b.Begin(operation(b, "s", "other"), access.Decision{}, nil, strings.NewReader("x"), true); !errors.Is(err, journal.ErrNoSpace) {
 		t.Fatalf("Begin: %v", err)
 	}

@@ -66,6 +66,53 @@ func (o *Operation) Resize(cols, rows uint16) error {
 	return o.append(o.r.level(false), g, delta, 0, FromClient)
 }
 
+// EndWith is Write and End in one step of the journal, where what b ends with is the operation's last. When it fails the operation has
+// not ended, and b may be recorded in part and is not to be passed on.
+func (o *Operation) EndWith(s Stream, d Direction, b []byte, out access.Outcome) error {
+	for len(b) > maxChunk {
+		if err := o.Write(s, d, b[:maxChunk]); err != nil {
+			return err
+		}
+		b = b[maxChunk:]
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended {
+		return fmt.Errorf("ending operation %s: %w", o.tally.leaf.Operation, ErrEnded)
+	}
+	g := o.r.batches.get()
+	defer o.r.batches.put(g)
+	o.r.mu.RLock()
+	defer o.r.mu.RUnlock()
+	delta, c := o.delta(), &Closing{Outcome: out}
+	g.arena = appendStream(g.arena, o.number, delta, s, d, b)
+	g.end()
+	last, err := o.tally.clone()
+	if err != nil {
+		return err
+	}
+	last.add(g.arena, delta, len(b), d)
+	if err := last.appendEnd(g, o.number, delta, c); err != nil {
+		return err
+	}
+	if o.r.o.Index != nil {
+		o.r.recent.end(o.number, c, g.arena[g.ends[0]:])
+	}
+	if err := o.r.appendLocked(o.r.level(o.change), g); err != nil {
+		return err
+	}
+	o.tally = last
+	o.over()
+	return nil
+}
+
+// over is for an operation whose end is in the journal.
+func (o *Operation) over() {
+	o.ended = true
+	o.r.open.remove(o.number)
+	o.r.wakeIndex()
+}
+
 // End records how the operation ended, and seals its digest in a ledger entry. It is called exactly once; a second
 // call is ErrEnded.
 func (o *Operation) End(out access.Outcome) error {
@@ -92,9 +139,7 @@ func (o *Operation) end(c *Closing) error {
 		o.abandon(c)
 		return err
 	}
-	o.ended = true
-	o.r.open.remove(o.number)
-	o.r.wakeIndex()
+	o.over()
 	return nil
 }
 

@@ -32,9 +32,14 @@ func TestRecordedSealedAndReadBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, o, Stdout, ToClient, "after")
-	end(t, o, access.Outcome{Code: 101, ExitCode: 3})
+	if err := o.EndWith(Stdout, ToClient, []byte(big+"last"), access.Outcome{Code: 101, ExitCode: 3}); err != nil {
+		t.Fatal(err)
+	}
 	end(t, other, access.Outcome{Code: 200, ExitCode: -1})
 	if err := o.End(access.Outcome{}); !errors.Is(err, ErrEnded) {
+		t.Errorf("second End: %v", err)
+	}
+	if err := o.EndWith(Stdout, ToClient, []byte("x"), access.Outcome{}); !errors.Is(err, ErrEnded) {
 		t.Errorf("second End: %v", err)
 	}
 	if err := o.Write(Stdout, ToClient, []byte("x")); !errors.Is(err, ErrEnded) {
@@ -42,7 +47,7 @@ func TestRecordedSealedAndReadBack(t *testing.T) {
 	}
 
 	want := &told{id: o.tally.leaf.Operation, payload: big, ended: true,
-		streams: map[Stream]string{Stdin: "id\n", Stdout: "uid=0\n" + big + "after", "port:80#2": "pong"}}
+		streams: map[Stream]string{Stdin: "id\n", Stdout: "uid=0\n" + big + "after" + big + "last", "port:80#2": "pong"}}
 	check := func(when string, got map[access.OperationID]*told) {
 		t.Helper()
 		if diff := cmp.Diff(map[access.OperationID]*told{want.id: want}, got, cmp.AllowUnexported(told{})); diff != "" {
@@ -65,8 +70,9 @@ func TestLeavesCoverWhatWasRecorded(t *testing.T) {
 	b := newBook(t)
 	b.mustStart(nil)
 	o := begin(t, b, "s1", "kubectl exec web -- sh", "payload")
-	write(t, o, Stdout, ToClient, "out")
-	end(t, o, access.Outcome{Code: 200, ExitCode: 0})
+	if err := o.EndWith(Stdout, ToClient, []byte("out"), access.Outcome{Code: 200}); err != nil {
+		t.Fatal(err)
+	}
 	if err := b.Note("s1", "approval.asked", map[string]string{"id": "a1"}); err != nil {
 		t.Fatal(err)
 	}

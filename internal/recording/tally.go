@@ -79,13 +79,9 @@ func (t *tally) hash(h hash.Hash, frame []byte) {
 // close is the leaf as it is with one more frame, the end. The tally itself stays as it was, since the end may yet fail
 // to reach the journal.
 func (t *tally) close(end []byte, delta time.Duration, c *Closing) (Leaf, error) {
-	cloner, ok := t.sum.(hash.Cloner)
-	if !ok {
-		return Leaf{}, errors.New("ending an operation: this SHA-256 cannot be cloned")
-	}
-	h, err := cloner.Clone()
+	h, err := cloneHash(t.sum)
 	if err != nil {
-		return Leaf{}, fmt.Errorf("ending an operation: %w", err)
+		return Leaf{}, err
 	}
 	t.hash(h, end)
 	l := t.leaf
@@ -93,6 +89,26 @@ func (t *tally) close(end []byte, delta time.Duration, c *Closing) (Leaf, error)
 	l.Code, l.Truncated, l.End = c.Outcome.Code, c.Outcome.Truncated, l.Start.Add(delta)
 	l.Digest = access.Digest(h.Sum(nil))
 	return l, nil
+}
+
+// clone gives a tally that goes on by itself.
+func (t *tally) clone() (*tally, error) {
+	own := *t
+	h, err := cloneHash(t.sum)
+	own.sum = h
+	return &own, err
+}
+
+func cloneHash(h hash.Hash) (hash.Hash, error) {
+	cloner, ok := h.(hash.Cloner)
+	if !ok {
+		return nil, errors.New("ending an operation: this SHA-256 cannot be cloned")
+	}
+	out, err := cloner.Clone()
+	if err != nil {
+		return nil, fmt.Errorf("ending an operation: %w", err)
+	}
+	return out, nil
 }
 
 // digest is that of the frames added so far.

@@ -54,7 +54,7 @@ func (x *exchange) admit(t *teller) {
 
 func (x *exchange) gateRequest(i int, u *update, m *muster, t *teller) gate.Request {
 	p := x.push
-	r := gate.Request{Operation: u.op, Change: true, Budget: x.h.o.Hold.Other, Held: func(a access.Approval) { t.waits(u.ref, a) },
+	r := gate.Request{Operation: u.op, Change: true, Budget: x.h.o.Hold.Other, Held: func(a access.Approval, _ context.CancelCauseFunc) { t.waits(u.ref, a) },
 		Complete: func(ctx context.Context, fields []string) error { return x.complete(ctx, p, u, fields) },
 		Card:     func(ctx context.Context) (access.Card, error) { return x.pushCard(ctx, p, u) }}
 	arrived := map[gate.Stage]bool{}
