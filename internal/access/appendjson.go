@@ -106,7 +106,7 @@ func (t *Target) appendJSON(b []byte) []byte {
 		w.key("labels")
 		l := BeginJSON(w.b)
 		for _, k := range slices.Sorted(maps.Keys(t.Labels)) {
-			l.Text(k, t.Labels[k])
+			l.named(k, t.Labels[k])
 		}
 		w.b = l.End()
 	}
@@ -302,13 +302,22 @@ func (w *JSONObject) key(name string) {
 		w.b = append(w.b, ',')
 	}
 	w.more = true
-	w.b = append(AppendJSONString(w.b, name), ':')
+	w.b = append(append(append(w.b, '"'), name...), '"', ':') // names are ours, and plain
 }
 
 // Text writes a string, also an empty one.
 func (w *JSONObject) Text(name, v string) {
 	w.key(name)
 	w.b = AppendJSONString(w.b, v)
+}
+
+// named is Text under a name that is not ours.
+func (w *JSONObject) named(name, v string) {
+	if w.more {
+		w.b = append(w.b, ',')
+	}
+	w.more = true
+	w.b = AppendJSONString(append(AppendJSONString(w.b, name), ':'), v)
 }
 
 // Some writes a string.
