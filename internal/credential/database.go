@@ -108,6 +108,15 @@ func (d *Database) Dial(p gate.Permit, database string, params map[string]string
 	}
 	ctx, cancel := context.WithTimeout(p.Context(), d.o.Dial)
 	defer cancel()
+	var raw *ahead
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := d.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		raw = &ahead{Conn: conn}
+		return raw, nil
+	}
 	c, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, dialRefusal(ctx, p, err)
@@ -119,7 +128,7 @@ func (d *Database) Dial(p gate.Permit, database string, params map[string]string
 	if err != nil {
 		return nil, dialRefusal(ctx, p, err)
 	}
-	out := &DatabaseConn{conn: h.Conn, Params: h.ParameterStatuses, process: h.PID, key: h.SecretKey}
+	out := &DatabaseConn{conn: h.Conn, raw: raw, Params: h.ParameterStatuses, process: h.PID, key: h.SecretKey}
 	out.stop = context.AfterFunc(p.Context(), func() { h.Conn.Close() })
 	return out, nil
 }
@@ -135,7 +144,6 @@ func (d *Database) config(database string, params map[string]string) (*pgconn.Co
 	cfg.SSLNegotiation, cfg.MinProtocolVersion, cfg.MaxProtocolVersion = "postgres", "3.0", "3.0"
 	cfg.ChannelBinding, cfg.RequireAuth = "prefer", "none" // by certificate there is no exchange
 	cfg.KerberosSrvName, cfg.KerberosSpn, cfg.ValidateConnect, cfg.AfterConnect = "", "", nil, nil
-	cfg.DialFunc = d.dial
 	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // it is resolved where it is dialled
 	if d.o.Password != nil {
 		cfg.RequireAuth = "scram-sha-256"
@@ -156,6 +164,7 @@ func dialRefusal(ctx context.Context, p gate.Permit, err error) error {
 // DatabaseConn is a connection that is logged in and idle. One goroutine may read while another writes.
 type DatabaseConn struct {
 	conn    net.Conn
+	raw     *ahead // below TLS
 	stop    func() bool
 	process uint32
 	key     []byte
@@ -165,6 +174,9 @@ type DatabaseConn struct {
 
 // Read reads what the server says.
 func (c *DatabaseConn) Read(b []byte) (int, error) { return c.conn.Read(b) }
+
+// Pending is not 0 where more has come than was read, so that the next Read hardly waits. It is for the goroutine that reads.
+func (c *DatabaseConn) Pending() int { return c.raw.pending() }
 
 // Write sends b under p: the permit of the statement that b belongs to, or of the connection for what belongs to none.
 func (c *DatabaseConn) Write(p gate.Permit, b []byte) error {

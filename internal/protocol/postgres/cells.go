@@ -2,9 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/hex"
-	"strconv"
 
 	"gatebook/internal/access"
 	"gatebook/internal/protocol/postgres/grammar"
@@ -25,6 +22,7 @@ type hiding struct {
 	described bool
 	fields    []wire.Field
 	hidden    []bool
+	any       bool // some of hidden
 }
 
 // describe decides, for each column, whether it is hidden: by what the text says, and by where the server says that it comes from.
@@ -36,86 +34,20 @@ func (h *hiding) describe(body []byte) error {
 	if err != nil {
 		return access.Refuse(access.CodeUpstream, err, "the database's answer cannot be read")
 	}
-	h.fields, h.hidden = fields, nil
+	h.fields, h.hidden, h.any = fields, nil, false
 	if !h.columns {
 		return nil
 	}
 	for i, f := range fields {
-		h.hidden = append(h.hidden, h.exposure.Shows(i, len(fields), f.Name) || h.source.column(f.Table, f.Column))
+		hidden := h.exposure.Shows(i, len(fields), f.Name) || h.source.column(f.Table, f.Column)
+		h.hidden, h.any = append(h.hidden, hidden), h.any || hidden
 	}
 	return nil
 }
-
-// any reports whether some column of the answer is hidden.
-func (h *hiding) any() bool {
-	for _, x := range h.hidden {
-		if x {
-			return true
-		}
-	}
-	return false
-}
-
-// row passes on a row, with hidden cells replaced.
-func (r *relay) row(o *operation, m wire.Message) error {
-	if !o.hide.columns || o.hide.fields != nil && !o.hide.any() {
-		return r.add(o, m.Raw)
-	}
-	var b wire.Builder
-	b.Begin(wire.DataRow).Raw(m.Body[:min(2, len(m.Body))]) // the number of cells
-	err := wire.Cells(m.Body, func(i int, cell []byte) {
-		if cell != nil && (o.hide.fields == nil || i >= len(o.hide.hidden) || o.hide.hidden[i]) {
-			f := wire.Field{Format: 1} // what is not described becomes NULL
-			if i < len(o.hide.fields) {
-				f = o.hide.fields[i]
-			}
-			cell = r.s.placeholder(f, cell)
-			o.out.Masked++
-		}
-		b.Value(cell)
-	})
-	if err != nil {
-		return access.Refuse(access.CodeUpstream, err, "a row of the database's answer cannot be read")
-	}
-	b.End()
-	return r.add(o, b.Bytes)
-}
-
-// placeholder is what stands for a cell: valid for its type and format, or NULL.
-func (s *session) placeholder(f wire.Field, cell []byte) []byte {
-	text := s.scope.Placeholder(cell)
-	switch {
-	case f.Type == typeJSON, f.Type == typeJSONB && f.Format == 0:
-		return strconv.AppendQuote(nil, text)
-	case f.Type == typeJSONB:
-		return append([]byte{1}, strconv.Quote(text)...)
-	case f.Type == typeByte && f.Format == 1, isText(f.Type) && f.Type != typeChar:
-		return []byte(text)
-	case f.Type == typeByte:
-		return []byte(`\x` + hex.EncodeToString([]byte(text)))
-	case (f.Type == typeTextArray || f.Type == typeCharArray) && f.Format == 0:
-		return []byte("{" + text + "}")
-	case (f.Type == typeInt8 || f.Type == typeNumeric || f.Type == typeFloat8) && f.Format == 0:
-		return []byte(s.scope.Number(cell))
-	case f.Type == typeInt8:
-		n, err := strconv.ParseUint(s.scope.Number(cell), 10, 63)
-		if err != nil {
-			return nil
-		}
-		return binary.BigEndian.AppendUint64(nil, n)
-	case f.Type >= firstOwnType && f.Format == 0: // enumerations, citext and the like: text to the client
-		return []byte(text)
-	}
-	return nil
-}
-
-// firstOwnType is the first number of a type that a database itself defines (FirstNormalObjectId).
-const firstOwnType = 16384
 
 // concealMessages replaces known values in whole messages, of operation o or of none.
 func (s *session) concealMessages(b []byte, o *operation) ([]byte, int64, error) {
-	clean, n := s.concealBytes(b)
-	if n == 0 && len(clean) == len(b) {
+	if s.scope.Clean(b) {
 		return b, 0, nil
 	}
 	// There is one: lengths change, so it is done field by field.

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// patience is how long a decision may take before the client counts as held.
-	patience = 200 * time.Millisecond
 	// notices come this often to a client that is held: psql prints them at once.
 	notices = 15 * time.Second
 	// maxAhead bounds what is read of a client while it is held.
@@ -25,25 +23,34 @@ const (
 // errCanceled is a held statement that its client has taken back.
 var errCanceled = errors.New("canceling statement due to user request")
 
-// held asks the gate, and while that takes long tells the client, and watches whether it is still there: for one that has
-// gone nothing runs.
+// held asks the gate, and while that waits for a person tells the client, and watches whether it is still there: for one that has gone
+// nothing runs.
 func (s *session) held(r gate.Request, card func() access.Card) (gate.Permit, error) {
-	ctx, cancel := context.WithCancelCause(s.link.Context())
+	var stop, done chan struct{}
+	s.takenBack.Store(false)
+	r.Within = s.link
 	r.Card = func(context.Context) (access.Card, error) { return card(), nil }
-	s.mu.Lock()
-	s.holding = cancel
-	s.mu.Unlock()
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	timer := time.AfterFunc(patience, func() {
-		defer close(done)
-		s.watch(cancel, stop, r.Operation.ID)
-	})
-	p, err := s.h.o.Gate.Admit(ctx, r)
-	s.mu.Lock()
-	s.holding = nil
-	s.mu.Unlock()
-	if !timer.Stop() {
+	r.Held = func(_ access.Approval, giveUp context.CancelCauseFunc) {
+		if stop != nil {
+			return
+		}
+		stop, done = make(chan struct{}), make(chan struct{})
+		s.mu.Lock()
+		s.holding = giveUp
+		s.mu.Unlock()
+		if s.takenBack.Load() { // before it was known that it would be held
+			giveUp(errCanceled)
+		}
+		go func() {
+			defer close(done)
+			s.watch(giveUp, stop, r.Operation.ID)
+		}()
+	}
+	p, err := s.h.o.Gate.Admit(s.link.Context(), r)
+	if stop != nil {
+		s.mu.Lock()
+		s.holding = nil
+		s.mu.Unlock()
 		close(stop)
 		s.client.SetReadDeadline(time.Unix(1, 0))
 		<-done
@@ -52,22 +59,17 @@ func (s *session) held(r gate.Request, card func() access.Card) (gate.Permit, er
 			s.client.SetReadDeadline(time.Unix(1, 0))
 		}
 	}
-	if err != nil {
-		if errors.Is(context.Cause(ctx), errCanceled) {
-			own := *asRefusal(err, access.CodeApprovalPending)
-			own.Message = errCanceled.Error() + " (" + own.Message + ")"
-			err = &own
-		}
-		cancel(nil)
-		return p, err
+	if err != nil && stop != nil && s.takenBack.Load() {
+		own := *asRefusal(err, access.CodeApprovalPending)
+		own.Message = errCanceled.Error() + " (" + own.Message + ")"
+		err = &own
 	}
-	// The permit's context ends with ctx: it lasts as long as the permit.
-	context.AfterFunc(p.Context(), func() { cancel(nil) })
-	return p, nil
+	return p, err
 }
 
 // stopHolding takes back what is held. It reports false where nothing is.
 func (s *session) stopHolding() bool {
+	s.takenBack.Store(true)
 	s.mu.Lock()
 	cancel := s.holding
 	s.mu.Unlock()

@@ -18,19 +18,23 @@ import (
 
 // operation is a permitted one, and what became of it so far. The goroutine that reads the server has it once it is awaited.
 type operation struct {
-	p           gate.Permit
-	statement   *grammar.Statement
-	hide        hiding
-	out         access.Outcome
-	began       time.Time
-	ended       bool
+	p         gate.Permit
+	statement *grammar.Statement
+	hide      hiding
+	out       access.Outcome
+	began     time.Time
+	ended     bool
+	// over: nothing more comes of it, and why, where that is not that it came to its own end.
+	over        bool
+	why         string
+	change      bool
 	input       *copyInput
 	output      *copyOutput
 	changesRole func(ok, alone bool)
 }
 
 func (s *session) newOperationOf(p gate.Permit, st *grammar.Statement) *operation {
-	return &operation{p: p, statement: st, began: s.h.o.Now(), out: access.Outcome{ExitCode: -1}}
+	return &operation{p: p, statement: st, began: s.h.o.Now(), change: isChange(st.Effect), out: access.Outcome{ExitCode: -1}}
 }
 
 // end ends its record, once. why: it did not come to its own end.
@@ -39,13 +43,27 @@ func (o *operation) end(s *session, why string) {
 		return
 	}
 	o.ended = true
+	o.settle(s, why)
+	if err := o.p.End(o.out); err != nil {
+		s.h.o.Log.Error("ending the record of an operation", "operation", o.p.Operation().ID, "error", err)
+	}
+}
+
+func (o *operation) settle(s *session, why string) {
 	o.out.Duration = s.h.o.Now().Sub(o.began)
 	if o.out.Truncated == "" && o.out.Code == 0 {
 		o.out.Truncated = why
 	}
-	if err := o.p.End(o.out); err != nil {
-		s.h.o.Log.Error("ending the record of an operation", "operation", o.p.Operation().ID, "error", err)
+}
+
+// endWith records the last of its answer, and its end. When that fails it has not ended.
+func (o *operation) endWith(s *session, b []byte) error {
+	o.settle(s, o.why)
+	if err := o.p.EndWith(stream, toClient, b, o.out); err != nil {
+		return err
 	}
+	o.ended = true
+	return nil
 }
 
 // newOperation makes an operation of this connection. st is nil for one that is no statement.
@@ -75,6 +93,12 @@ func (s *session) newOperation(verb string, st *grammar.Statement) *access.Opera
 // policy, so that nobody escapes a rule by having the word masked that it looks for.
 func (s *session) tell(op *access.Operation, text string, params ...string) {
 	q := op.SQL
+	q.Text, q.Parameters = text, params
+	var room [1 << 10]byte
+	if s.scope.Clean(appendTexts(room[:0], q)) {
+		op.Client.UserAgent, op.Command = q.Application, command(q)
+		return
+	}
 	unknown := func(field string) {
 		op.Uninspectable = append(op.Uninspectable, access.Uninspectable{Field: field, Why: "something in it is known to be secret"})
 	}
@@ -94,7 +118,6 @@ func (s *session) tell(op *access.Operation, text string, params ...string) {
 			unknown(field)
 		}
 	}
-	q.Text, q.Parameters = text, params
 	one("sql.text", &q.Text)
 	list("sql.parameters", &q.Parameters)
 	one("sql.database", &q.Database)
@@ -109,6 +132,19 @@ func (s *session) tell(op *access.Operation, text string, params ...string) {
 	if q.Text != text || !slices.Equal(q.Parameters, params) {
 		unknown("operation.command")
 	}
+}
+
+// appendTexts writes all that is told of a statement, one behind the other.
+func appendTexts(b []byte, q *access.SQL) []byte {
+	for _, t := range [...]string{q.Text, q.Database, q.Application} {
+		b = append(append(b, t...), 0)
+	}
+	for _, list := range [...][]string{q.Parameters, q.Tables, q.Writes, q.Columns, q.Functions, q.Volatile} {
+		for _, t := range list {
+			b = append(append(b, t...), 0)
+		}
+	}
+	return b
 }
 
 // command is what a person would type in psql: the text, and what is bound to it.
@@ -142,6 +178,9 @@ func (s *session) conceal(text string) string {
 }
 
 func (s *session) concealBytes(b []byte) ([]byte, int64) {
+	if s.scope.Clean(b) {
+		return b, 0
+	}
 	var out bytes.Buffer
 	w := s.scope.Text(&out)
 	_, err := w.Write(b)
@@ -163,12 +202,16 @@ func (s *session) digest(parts ...string) access.Digest {
 		role += "?"
 	}
 	s.mu.Unlock()
-	var b []byte
-	for _, p := range append([]string{"gatebook postgres operation 1", s.database, role}, parts...) {
+	var room [1 << 10]byte
+	b := room[:0]
+	for _, p := range [...]string{"gatebook postgres operation 1", s.database, role} {
+		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
+	}
+	for _, p := range parts {
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
 	}
 	d.Write(b)
-	return access.Digest(d.Sum(nil))
+	return access.Digest(d.Sum(room[:0]))
 }
 
 // isChange reports whether an effect is more than reading.

@@ -133,13 +133,17 @@ func exactParams(b *wire.Binding) string {
 // numberPlaceholder is what stands for a number (see package mask).
 var numberPlaceholder = regexp.MustCompile(`\b710298[0-9]{9}\b`)
 
+func hasNumberPlaceholder(text string) bool {
+	return strings.Contains(text, "710298") && numberPlaceholder.MatchString(text)
+}
+
 // hasPlaceholder reports whether a masked value comes back.
 func (s *session) hasPlaceholder(text string, params []string) bool {
-	if s.scope.HasPlaceholder([]byte(text)) || numberPlaceholder.MatchString(text) {
+	if s.scope.HasPlaceholder([]byte(text)) || hasNumberPlaceholder(text) {
 		return true
 	}
 	for _, p := range params {
-		if s.scope.HasPlaceholder([]byte(p)) || numberPlaceholder.MatchString(p) {
+		if s.scope.HasPlaceholder([]byte(p)) || hasNumberPlaceholder(p) {
 			return true
 		}
 	}

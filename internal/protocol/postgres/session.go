@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatebook/internal/access"
@@ -25,7 +26,7 @@ const (
 )
 
 // session is one client's connection. One goroutine reads the client, decides and forwards (request.go, extended.go); another reads the
-// server, masks and delivers (forward.go). What they share is below mu: the answers that are awaited, in order.
+// server, masks and delivers (forward.go and deliver.go). What they share is below mu: the answers that are awaited, in order.
 type session struct {
 	h   *Handler
 	t   Target
@@ -65,12 +66,15 @@ type session struct {
 	mu      sync.Mutex
 	cond    sync.Cond // the state below has changed
 	awaited []*entry
-	status  byte // of the transaction: I, T or E
+	room    [8]*entry // for awaited
+	status  byte      // of the transaction: I, T or E
 	ended   bool
 	role    string
 	unsure  bool // which role is in force
 	defined bool // something was defined in the open transaction
 	holding context.CancelCauseFunc
+	// takenBack: the client has taken back what it asked last, as cancel requests do.
+	takenBack atomic.Bool
 	// gen counts pipelines, from 1; failedGen is the last that failed at the server.
 	gen, failedGen int
 	copying        *operation   // a COPY from the client, which the server has begun to take

@@ -123,3 +123,22 @@ func (r *Reader) room() {
 	}
 	r.from, r.to = 0, pending
 }
+
+// Along gives m, which must be the last that was given, with the messages of its type that follow it and have been read, as one
+// stretch of bytes of no more than max but for m itself. It is good for as long as m is.
+func (r *Reader) Along(m Message, max int) []byte {
+	start, end := r.from-len(m.Raw), r.from
+	for {
+		b := r.buf[end:r.to]
+		if len(b) < headBytes || b[0] != m.Type {
+			break
+		}
+		n, err := r.length(b)
+		if err != nil || n > len(b) || end+n-start > max {
+			break
+		}
+		end += n
+	}
+	r.from = end
+	return r.buf[start:end:end]
+}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"testing"
@@ -209,4 +210,46 @@ func FuzzFirst(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Messages of one type that follow each other are given together, at every split, and nothing is lost or given twice.
+func TestAlong(t *testing.T) {
+	var in Builder
+	for i := range 40 {
+		kind := byte(DataRow)
+		if i%7 == 3 {
+			kind = CommandComplete
+		}
+		in.Begin(kind).Raw(bytes.Repeat([]byte{byte(i)}, i%5)).End()
+	}
+	for split := 1; split < len(in.Bytes); split++ {
+		for _, max := range []int{1, 16, 1 << 20} {
+			r := NewReader(io.MultiReader(bytes.NewReader(in.Bytes[:split]), bytes.NewReader(in.Bytes[split:])), 1<<10)
+			var out []byte
+			for {
+				m, err := r.Next()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				size := len(m.Raw)
+				b := r.Along(m, max)
+				if len(b) > size && len(b) > max {
+					t.Fatalf("split at %d: %d bytes, at most %d were asked for", split, len(b), max)
+				}
+				for rest := b; len(rest) > 0; {
+					if rest[0] != m.Type {
+						t.Fatalf("split at %d: a message of type %q among those of type %q", split, rest[0], m.Type)
+					}
+					rest = rest[1+int(binary.BigEndian.Uint32(rest[1:])):]
+				}
+				out = append(out, b...)
+			}
+			if !bytes.Equal(out, in.Bytes) {
+				t.Fatalf("split at %d: %d of %d bytes", split, len(out), len(in.Bytes))
+			}
+		}
+	}
 }
