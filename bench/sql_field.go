@@ -1,12 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -191,8 +193,10 @@ func (g *gateway) sealed(ctx context.Context) error {
 	return fmt.Errorf("the gateway does not come to the end of its recording:\n%s", g.output())
 }
 
-func (g *gateway) behind(ctx context.Context) (sum float64, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.admin+"/metrics", nil)
+var behind = regexp.MustCompile(`behind, (\d+) (bytes|frames)`)
+
+func (g *gateway) behind(ctx context.Context) (sum int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.admin+"/readyz", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -201,18 +205,16 @@ func (g *gateway) behind(ctx context.Context) (sum float64, err error) {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		name, v, _ := strings.Cut(lines.Text(), " ")
-		if name == "gatebook_sealing_behind_bytes" || name == "gatebook_index_behind_frames" {
-			n, err := strconv.ParseFloat(v, 64)
-			if err != nil {
-				return 0, err
-			}
-			sum += n
-		}
+	b, err := io.ReadAll(resp.Body)
+	found := behind.FindAllSubmatch(b, -1)
+	if err == nil && len(found) != 2 {
+		err = fmt.Errorf("the gateway says of itself: %s", b)
 	}
-	return sum, lines.Err()
+	for _, m := range found {
+		n, aerr := strconv.Atoi(string(m[1]))
+		sum, err = sum+n, errors.Join(err, aerr)
+	}
+	return sum, err
 }
 
 const haproxyTCP = `global

@@ -2,10 +2,12 @@ package credential
 
 import "net"
 
-// ahead is a connection that is read in larger pieces than are asked for, so that it is known whether more has come already. It is
-// below TLS, which asks for one record at a time. One goroutine reads.
+// ahead is a connection that is read in larger pieces than are asked for, and that says when there is nothing to read but by waiting. It
+// is below TLS, which asks for one record at a time. One goroutine reads.
 type ahead struct {
 	net.Conn
+	// before is called before a read that may wait, and its error is the read's. Nil: nothing is.
+	before   func() error
 	buf      []byte
 	from, to int
 }
@@ -18,6 +20,11 @@ const (
 
 func (a *ahead) Read(p []byte) (int, error) {
 	if a.from == a.to {
+		if a.before != nil {
+			if err := a.before(); err != nil {
+				return 0, err
+			}
+		}
 		if len(p) >= largeRead {
 			return a.Conn.Read(p)
 		}
@@ -37,6 +44,3 @@ func (a *ahead) Read(p []byte) (int, error) {
 	a.from += n
 	return n, nil
 }
-
-// pending is how many bytes have come that nobody has asked for yet.
-func (a *ahead) pending() int { return a.to - a.from }

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -32,22 +33,34 @@ func TestAheadLosesNothing(t *testing.T) {
 	}
 	for range 50 {
 		most := 1 + r.IntN(100_000)
-		a := &ahead{Conn: &pieces{rest: all, most: func() int { return 1 + r.IntN(most) }}}
+		from := &pieces{rest: all, most: func() int { return 1 + r.IntN(most) }}
 		var out []byte
+		waits := 0
+		a := &ahead{Conn: from, before: func() error {
+			waits++
+			if len(out) != len(all)-len(from.rest) {
+				return errors.New("not all that has come was given")
+			}
+			return nil
+		}}
 		for {
 			b := make([]byte, 1+r.IntN(9000))
-			before := a.pending()
 			n, err := a.Read(b)
 			out = append(out, b[:n]...)
 			if err == io.EOF && n == 0 {
 				break
 			}
-			if before > 0 && a.pending() != before-n {
-				t.Fatalf("%d were pending, %d were read, %d are", before, n, a.pending())
+			if err != nil {
+				t.Fatal(err)
 			}
 		}
-		if !bytes.Equal(out, all) {
-			t.Fatalf("%d of %d bytes", len(out), len(all))
+		if !bytes.Equal(out, all) || waits == 0 {
+			t.Fatalf("%d of %d bytes, in %d reads", len(out), len(all), waits)
 		}
+	}
+	failed := errors.New("failed")
+	a := &ahead{Conn: &pieces{rest: all, most: func() int { return 1 }}, before: func() error { return failed }}
+	if n, err := a.Read(make([]byte, 1)); n != 0 || err != failed {
+		t.Errorf("%d, %v", n, err)
 	}
 }

@@ -175,8 +175,9 @@ type DatabaseConn struct {
 // Read reads what the server says.
 func (c *DatabaseConn) Read(b []byte) (int, error) { return c.conn.Read(b) }
 
-// Pending is not 0 where more has come than was read, so that the next Read hardly waits. It is for the goroutine that reads.
-func (c *DatabaseConn) Pending() int { return c.raw.pending() }
+// BeforeWaiting has do called, by the goroutine that reads, whenever all that has come is read and more is waited for. Its error ends the
+// connection, as that of the next Read. It is to be called before the first Read.
+func (c *DatabaseConn) BeforeWaiting(do func() error) { c.raw.before = do }
 
 // Write sends b under p: the permit of the statement that b belongs to, or of the connection for what belongs to none.
 func (c *DatabaseConn) Write(p gate.Permit, b []byte) error {

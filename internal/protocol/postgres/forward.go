@@ -36,23 +36,27 @@ const chunkBytes = 47 << 10
 func (s *session) serveUpstream() error {
 	r := &relay{s: s, placeholders: s.scope.Placeholders()}
 	defer r.leave()
+	var failed error
+	s.up.BeforeWaiting(func() error { // nothing that has come waits for what has not
+		failed = r.deliver()
+		return failed
+	})
 	for {
 		m, ok, err := s.from.Buffered()
-		if len(r.run)+len(r.out) > chunkBytes || !ok && s.up.Pending() == 0 {
-			if derr := r.deliver(); derr != nil {
-				return derr
-			}
-		}
 		if !ok && err == nil {
 			if err = s.from.Fill(); err == nil {
 				continue
 			}
 		}
 		if err != nil {
-			return errors.Join(r.lost(err), r.deliver())
+			return errors.Join(failed, r.lost(err), r.deliver())
 		}
 		r.begin()
-		if err := r.message(m); err != nil {
+		err = r.message(m)
+		if err == nil && len(r.run)+len(r.out) > chunkBytes {
+			err = r.deliver()
+		}
+		if err != nil {
 			return errors.Join(err, r.deliver())
 		}
 	}
