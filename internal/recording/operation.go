@@ -230,6 +230,10 @@ func (o *Operation) flush(level journal.Level, g *batch) error {
 	}
 	o.r.open.add(o)
 	for _, frame := range g.frames {
+		if Kind(frame[0]) == KindBegin { // its text need not be made again to be counted
+			o.tally.add(frame, 0, 0, FromClient)
+			continue
+		}
 		f, err := Decode(frame)
 		if err != nil {
 			return err
