@@ -54,14 +54,26 @@ func install(ctx context.Context, variable, name, version, program string) (stri
 	if bin := os.Getenv(variable); bin != "" {
 		return bin, nil
 	}
+	modules, err := npm(ctx, program, name, version)
+	return filepath.Join(modules, ".bin", program), err
+}
+
+// NodeModules gives the folder of node_modules with a package of npm, for NODE_PATH; likewise.
+func NodeModules(t testing.TB, name, version string) string {
+	t.Helper()
+	return fromNPM(t, func(ctx context.Context) (string, error) { return npm(ctx, name, name, version) })
+}
+
+// npm installs a package in a folder of its own, once for each version.
+func npm(ctx context.Context, folder, name, version string) (modules string, err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "gatebook", program+"-"+version)
-	bin := filepath.Join(dir, "node_modules", ".bin", program)
-	if _, err := os.Stat(bin); err == nil {
-		return bin, nil
+	dir := filepath.Join(cache, "gatebook", folder+"-"+version)
+	modules = filepath.Join(dir, "node_modules")
+	if _, err := os.Stat(filepath.Join(modules, name, "package.json")); err == nil {
+		return modules, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -72,7 +84,7 @@ func install(ctx context.Context, variable, name, version, program string) (stri
 	if err != nil || r.Code != 0 {
 		return "", fmt.Errorf("installing %s: %v\n%s", name, err, r.Out())
 	}
-	return bin, nil
+	return modules, nil
 }
 
 // npmReachable asks the registry that npm is set up for.
