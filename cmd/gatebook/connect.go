@@ -22,15 +22,27 @@ import (
 
 func addConnect(parent *cobra.Command) {
 	var o connectOptions
+	var proxy bool
 	c := &cobra.Command{
-		Use:   "connect TARGET[/DATABASE] [-- COMMAND …]",
-		Short: "Give programs that cannot send a token a way to a PostgreSQL target",
+		Use:   "connect {TARGET[/DATABASE] | --proxy} [-- COMMAND …]",
+		Short: "Give programs that cannot send a token a way to a PostgreSQL target, or to the HTTP proxy",
 		Long: "Listens on this machine for clients of PostgreSQL, adds your token to each connection, and passes it on to the\n" +
 			"gateway over TLS. With a COMMAND it runs that with PGHOST, PGPORT, PGDATABASE and PGUSER set, and ends with it; without, it prints\n" +
-			"a connection string and serves until it is interrupted.",
-		Example: "  gatebook connect orders -- psql\n  gatebook connect orders/archive -- pg_dump -Fc -f archive.dump\n  gatebook connect orders --listen 127.0.0.1:6543",
-		Args:    cobra.MinimumNArgs(1),
+			"a connection string and serves until it is interrupted.\n\n" +
+			"With --proxy it listens for programs that use an HTTP proxy and cannot reach one over TLS, with HTTP_PROXY, HTTPS_PROXY and the\n" +
+			"gateway's CA set for COMMAND. Its address holds a key, without which nobody on this machine can use it.",
+		Example: "  gatebook connect orders -- psql\n  gatebook connect orders/archive -- pg_dump -Fc -f archive.dump\n  gatebook connect orders --listen 127.0.0.1:6543\n" +
+			"  gatebook connect --proxy -- npm install",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if proxy {
+				if at := cmd.ArgsLenAtDash(); at != 0 && len(args) > 0 {
+					return usageError{errors.New("--proxy goes with no target; put -- before the command to run")}
+				}
+				return o.runProxy(cmd, args)
+			}
+			if len(args) == 0 {
+				return usageError{errors.New("give a PostgreSQL target, or --proxy; gatebook whoami lists the targets")}
+			}
 			if at := cmd.ArgsLenAtDash(); at != 1 && len(args) > 1 {
 				return usageError{errors.New("put -- before the command to run")}
 			}
@@ -38,7 +50,8 @@ func addConnect(parent *cobra.Command) {
 		},
 	}
 	o.flags(c)
-	c.Flags().StringVar(&o.listen, "listen", "", "address for clients, as host:port, instead of a Unix socket that only you can open; anybody on this machine acts as you there")
+	c.Flags().StringVar(&o.listen, "listen", "", "address for clients, as host:port; for PostgreSQL instead of a Unix socket that only you can open: anybody on this machine acts as you there")
+	c.Flags().BoolVar(&proxy, "proxy", false, "be an HTTP proxy that leads to the gateway's")
 	parent.AddCommand(c)
 }
 

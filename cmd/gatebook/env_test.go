@@ -235,6 +235,25 @@ func TestEnvForShells(t *testing.T) {
 	}
 }
 
+// Programs are sent to the gateway's proxy or, where gatebook connect --proxy runs around them, to that, with the trace.
+func TestEnvForTheProxy(t *testing.T) {
+	url, ca := offering(t, allTargets...)
+	dir, _ := agentsEnv(t, url, ca, "--proxy")
+	trace := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, x := range []struct {
+		env  []string
+		want string
+	}{
+		{nil, "https://gatebook:" + envToken + "@" + strings.TrimPrefix(url, "https://") + " none"},
+		{[]string{"GATEBOOK_PROXY=key@127.0.0.1:9"}, "http://gatebook:key@127.0.0.1:9 http://gatebook:key@127.0.0.1:9"},
+		{[]string{"GATEBOOK_PROXY=key@127.0.0.1:9", "TRACEPARENT=" + trace}, "http://" + trace + ":key@127.0.0.1:9 http://" + trace + ":key@127.0.0.1:9"},
+	} {
+		if got := inShell(t, dir, `echo "$HTTPS_PROXY ${http_proxy-none}"; [ "$https_proxy" = "$HTTPS_PROXY" ]`, x.env...); got != x.want {
+			t.Errorf("%q: %s, want %s", x.env, got, x.want)
+		}
+	}
+}
+
 func TestEnvForModels(t *testing.T) {
 	url, ca := offering(t, allTargets...)
 	dir, out := agentsEnv(t, url, ca, "--codex", "openai")

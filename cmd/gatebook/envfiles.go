@@ -94,7 +94,13 @@ func (e *environment) shellToken(b *strings.Builder) {
 		if err != nil {
 			panic(err) // a request went there
 		}
-		fmt.Fprintf(b, "export HTTPS_PROXY=\"https://gatebook:$gatebook_token@\"%s\n", shellQuote(u.Host))
+		fmt.Fprintf(b, `if [ -n "${GATEBOOK_PROXY:-}" ]; then # of gatebook connect --proxy, which adds the token
+	export HTTPS_PROXY="http://${TRACEPARENT:-gatebook}:$GATEBOOK_PROXY"
+	export HTTP_PROXY="$HTTPS_PROXY" http_proxy="$HTTPS_PROXY"
+else
+	export HTTPS_PROXY="https://gatebook:$gatebook_token@"%s
+fi
+`, shellQuote(u.Host))
 		fmt.Fprintf(b, "export https_proxy=\"$HTTPS_PROXY\" NO_PROXY=%[1]s no_proxy=%[1]s NODE_USE_ENV_PROXY=1\n", shellQuote("localhost,127.0.0.1,"+u.Hostname()))
 		if e.ca != nil {
 			fmt.Fprintf(b, "export GIT_PROXY_SSL_CAINFO=%s\n", shellQuote(e.path("bundle.crt")))
