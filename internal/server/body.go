@@ -20,7 +20,7 @@ type timedBody struct {
 // timeBody starts a body's time. It holds also where no handler reads the body: the HTTP server reads on, to be able to
 // use the connection again.
 func (s *Server) timeBody(w http.ResponseWriter, r *http.Request) {
-	if r.Body == nil || r.Body == http.NoBody || s.o.BodyTimeout == 0 {
+	if r.Body == nil || r.Body == http.NoBody || s.o.BodyTimeout == 0 || r.Method == http.MethodConnect { // of HTTP/2, whose stream is the tunnel's
 		return
 	}
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.BodyTimeout)); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -87,45 +88,64 @@ func TestH71Proxy(t *testing.T) {
 	s.records(refused)
 }
 
-// A tunnel carries TLS for its own host, and nothing else; its bytes are on record.
+// A tunnel carries TLS for its own host, and nothing else, over either version of HTTP; its bytes are on record.
 func TestH70Tunnel(t *testing.T) {
 	s := newWebScene(t, webPolicy(allowAllWeb), `    proxy: {hosts: ['127.0.0.1:PORT-SHOP', 'localhost:PORT-SHOP']}
 `, ok)
 	address := "localhost:" + port(s.u.URL)
-	talk := func(serverName string) (string, error) {
-		c, resp := s.connect(address, "Proxy-Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+s.agent))+"\r\n")
-		if resp.StatusCode != 200 {
-			t.Fatalf("%+v", resp)
+	for i, connect := range []func(string, string) (net.Conn, *http.Response){s.connect, s.connect2} {
+		talk := func(serverName string) (string, error) {
+			c, resp := connect(address, "Proxy-Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+s.agent))+"\r\n")
+			if resp.StatusCode != 200 {
+				t.Fatalf("%+v", resp)
+			}
+			in := tls.Client(c, &tls.Config{ServerName: serverName, InsecureSkipVerify: true})
+			if err := in.Handshake(); err != nil {
+				return "", err
+			}
+			fmt.Fprintf(in, "GET /inside HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			b, err := io.ReadAll(in)
+			if i == 0 { // a stream ends by itself
+				in.Close()
+			}
+			return string(b), err
 		}
-		in := tls.Client(c, &tls.Config{ServerName: serverName, InsecureSkipVerify: true})
-		if err := in.Handshake(); err != nil {
-			return "", err
+		if got, err := talk("localhost"); err != nil || !strings.Contains(got, "GET /inside") {
+			t.Errorf("%d: %q %v", i, got, err)
 		}
-		fmt.Fprintf(in, "GET /inside HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		b, err := io.ReadAll(in)
-		return string(b), err
-	}
-	if got, err := talk("localhost"); err != nil || !strings.Contains(got, "GET /inside") {
-		t.Errorf("%q %v", got, err)
-	}
-	before := len(s.u.Seen())
-	for _, name := range []string{"other.test", ""} {
-		if got, err := talk(name); err == nil {
-			t.Errorf("%q: %q", name, got)
+		before := len(s.u.Seen())
+		for _, name := range []string{"other.test", ""} {
+			if got, err := talk(name); err == nil {
+				t.Errorf("%d: %q: %q", i, name, got)
+			}
+		}
+		c, _ := connect(address, s.proxyToken())
+		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		if b, _ := io.ReadAll(c); len(b) > 0 {
+			t.Errorf("%d: what is not TLS was answered %q", i, b)
+		}
+		if len(s.u.Seen()) != before {
+			t.Errorf("%d: the service got %+v", i, s.u.Seen()[before:])
+		}
+		if _, resp := connect(address, ""); resp.StatusCode != 407 {
+			t.Errorf("%d: without a token: %d", i, resp.StatusCode)
+		}
+		if _, resp := connect("169.254.169.254:443", s.proxyToken()); resp.StatusCode != 403 {
+			t.Errorf("%d: an address that nobody named: %d", i, resp.StatusCode)
 		}
 	}
-	c, _ := s.connect(address, s.proxyToken())
-	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	if b, _ := io.ReadAll(c); len(b) > 0 {
-		t.Errorf("what is not TLS was answered %q", b)
-	}
-	if len(s.u.Seen()) != before {
-		t.Errorf("the service got %+v", s.u.Seen()[before:])
-	}
-	for _, r := range s.records(4) {
-		if whole := r.Outcome != nil && r.Outcome.Truncated == ""; r.Operation.Web.Method != "CONNECT" || whole && (r.Outcome.RequestBytes < 100 || r.Outcome.ResponseBytes < 100) {
-			t.Errorf("%+v %+v", r.Operation.Web, r.Outcome)
+	s.records(10)
+	whole := 0
+	for deadline := time.Now().Add(20 * time.Second); whole != 2 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		whole = 0
+		for _, r := range s.records(10) {
+			if o := r.Outcome; o != nil && o.Truncated == "" && o.Code == 200 && o.RequestBytes > 100 && o.ResponseBytes > 100 && r.Operation.Web.Method == "CONNECT" {
+				whole++
+			}
 		}
+	}
+	if whole != 2 {
+		t.Errorf("%d tunnels are whole: %+v", whole, s.records(10))
 	}
 }
 
@@ -141,11 +161,15 @@ func TestH70Intercept(t *testing.T) {
 rules:
   - {id: some, protocol: web, effect: allow, when: 'web.method == "GET" && web.path.startsWith("/in")', reason: a test}
 `}}, "    proxy: {intercept: true, hosts: ['127.0.0.1:PORT-SHOP', '"+strings.TrimPrefix(other.URL, "https://")+"', 'localhost:PORT-SHOP']}\n", tell)
-	for _, version := range []string{"http/1.1", "h2"} {
+	for _, version := range []string{"http/1.1", "h2", "http/1.1 in h2", "h2 in h2"} {
 		for _, u := range []*lab.Upstream{s.u, other} {
 			host := strings.TrimPrefix(u.URL, "https://")
 			x := s.inside(host, version)
-			for path, want := range map[string]int{"/in": 200, "/out": 403} {
+			for _, ask := range []struct {
+				path string
+				want int
+			}{{"/in", 200}, {"/out", 403}, {"/in/again", 200}} { // over one connection, as it is used again
+				path, want := ask.path, ask.want
 				resp, err := x.Get("https://" + host + path)
 				if err != nil {
 					t.Fatalf("%s %s: %v", version, host, err)
@@ -178,13 +202,18 @@ rules:
 	if len(s.u.Seen()) != before {
 		t.Errorf("the service got %+v", s.u.Seen()[before:])
 	}
-	s.records(8 + 3)
+	s.records(24 + 3)
 }
 
 // inside is a client within a tunnel, which trusts the gateway's CA alone.
 func (s *webScene) inside(address, version string) *http.Client {
 	s.t.Helper()
-	c, resp := s.connect(address, s.proxyToken())
+	connect := s.connect
+	version, over, _ := strings.Cut(version, " in ")
+	if over != "" {
+		connect = s.connect2
+	}
+	c, resp := connect(address, s.proxyToken())
 	if resp.StatusCode != 200 {
 		s.t.Fatalf("%+v", resp)
 	}

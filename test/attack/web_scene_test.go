@@ -162,6 +162,38 @@ func (s *webScene) connect(address, authorization string) (net.Conn, *http.Respo
 	return &readAhead{c, r}, resp
 }
 
+// connect2 is connect over HTTP/2.
+func (s *webScene) connect2(address, authorization string) (net.Conn, *http.Response) {
+	s.t.Helper()
+	c, err := tls.Dial("tcp", "localhost:"+port(s.g.URL), &tls.Config{RootCAs: s.roots, NextProtos: []string{"h2"}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	r, w := io.Pipe()
+	s.t.Cleanup(func() { w.Close() })
+	ask := &http.Request{Method: "CONNECT", URL: &url.URL{Scheme: "https", Host: "localhost"}, Host: address, Body: r, Header: http.Header{}}
+	if name, value, ok := strings.Cut(strings.TrimSpace(authorization), ": "); ok {
+		ask.Header.Set(name, value)
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	s.t.Cleanup(cancel)
+	resp, err := clientOn(s.t, c, "h2").Transport.RoundTrip(ask.WithContext(ctx))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &streamConn{c, resp.Body, w}, resp
+}
+
+type streamConn struct {
+	net.Conn
+	r io.Reader
+	w io.Writer
+}
+
+func (c *streamConn) Read(b []byte) (int, error)  { return c.r.Read(b) }
+func (c *streamConn) Write(b []byte) (int, error) { return c.w.Write(b) }
+
 func (s *webScene) proxyToken() string { return "Proxy-Authorization: Bearer " + s.agent + "\r\n" }
 
 type readAhead struct {

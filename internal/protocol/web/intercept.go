@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,7 +20,7 @@ import (
 // intercept answers CONNECT, and then the requests in the tunnel as if by the host itself, under the gateway's own
 // certificate. Nothing is dialled before a request is permitted.
 func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, by protocol.Caller, t *ProxyTarget, origin *url.URL) {
-	down, err := hijack(w)
+	down, err := takeOver(w, r)
 	if err != nil {
 		p.o.Log.Warn("taking a connection over", "error", err)
 		return
@@ -29,9 +28,6 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, by protocol.Ca
 	defer down.Close()
 	stop := context.AfterFunc(r.Context(), func() { time.AfterFunc(cutGrace, func() { down.Close() }) })
 	defer stop()
-	if _, err := io.WriteString(down, established); err != nil {
-		return // the client has gone
-	}
 	in := &inside{proxy: p, by: by, target: t, origin: origin}
 	tc := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: in.certificate}
 	ctx, cancel := context.WithTimeout(r.Context(), p.o.HeaderTimeout)

@@ -103,9 +103,6 @@ func originOf(r *http.Request) (*url.URL, *access.Refusal) {
 		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 || host == "" || r.URL.User != nil || r.URL.Host != r.Host || r.URL.Path != "" {
 			return nowhere, malformed("CONNECT needs a host and a port")
 		}
-		if r.ProtoMajor != 1 {
-			return nowhere, malformed("CONNECT is taken over HTTP/1.1 alone")
-		}
 		if !plainHost(host) {
 			return nowhere, malformed("CONNECT names no host that everybody reads alike")
 		}

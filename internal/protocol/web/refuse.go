@@ -105,7 +105,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p problem, why *access
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
-	if asksUpgrade(r.Header) || r.Method == http.MethodConnect || why.Code == access.CodeMalformed { // what follows on the connection may be meant otherwise
+	if r.ProtoMajor == 1 && (asksUpgrade(r.Header) || r.Method == http.MethodConnect || why.Code == access.CodeMalformed) { // what follows on the connection may be meant otherwise
 		h.Set("Connection", "close")
 	}
 	if why.Code == access.CodeApprovalPending || why.Code == access.CodeDraining {

@@ -17,9 +17,6 @@ import (
 	"gatebook/internal/recording"
 )
 
-// established is the answer to CONNECT after which the connection is the tunnel's.
-const established = "HTTP/1.1 200 Connection Established\r\n\r\n"
-
 // tunnel carries a permitted tunnel to its end, and ends the permit, whatever happens. What goes through it has to be TLS
 // for the very host that was decided on; more of it cannot be known.
 func (x *exchange) tunnel(w http.ResponseWriter, p gate.Permit, proxy *Proxy) {
@@ -40,7 +37,7 @@ func (x *exchange) tunnel(w http.ResponseWriter, p gate.Permit, proxy *Proxy) {
 		return
 	}
 	defer up.Close()
-	down, err := hijack(w)
+	down, err := takeOver(w, x.r)
 	if err != nil {
 		out.Code, out.Truncated = http.StatusInternalServerError, err.Error()
 		return
@@ -61,36 +58,8 @@ func (x *exchange) tunnel(w http.ResponseWriter, p gate.Permit, proxy *Proxy) {
 	}
 }
 
-// hijacked is a connection of which some was read ahead.
-type hijacked struct {
-	net.Conn
-	r io.Reader
-}
-
-func (h *hijacked) Read(b []byte) (int, error) { return h.r.Read(b) }
-
-// CloseWrite says that nothing more comes.
-func (h *hijacked) CloseWrite() error {
-	if c, ok := h.Conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
-	}
-	return nil
-}
-
-// hijack takes a connection over.
-func hijack(w http.ResponseWriter) (*hijacked, error) {
-	conn, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, err
-	}
-	return &hijacked{conn, rw.Reader}, nil
-}
-
-// greeted answers CONNECT, and reads what the client begins with: it must be TLS, for this host.
-func greeted(down *hijacked, host string, within time.Duration) ([]byte, error) {
-	if _, err := io.WriteString(down, established); err != nil {
-		return nil, &clientError{err}
-	}
+// greeted reads what the client begins with: it must be TLS, for this host.
+func greeted(down net.Conn, host string, within time.Duration) ([]byte, error) {
 	if err := down.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, &clientError{err}
 	}
@@ -141,12 +110,12 @@ func (listening) SetReadDeadline(time.Time) error  { return nil }
 func (listening) SetWriteDeadline(time.Time) error { return nil }
 
 // pipe carries both directions until each has ended, or one breaks.
-func (x *exchange) pipe(p gate.Permit, down *hijacked, up net.Conn, hello []byte, out *access.Outcome) error {
+func (x *exchange) pipe(p gate.Permit, down taken, up net.Conn, hello []byte, out *access.Outcome) error {
 	ends := make(chan error, 2)
 	carry := func(dst, src net.Conn, first []byte, d recording.Direction, n *int64) {
 		err := guard.Call(func() error { return copyRecorded(p, dst, src, first, d, n) })
 		if c, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
-			err = c.CloseWrite()
+			_ = c.CloseWrite() // who has gone already says so in the other direction
 		}
 		if err != nil {
 			down.Close()
