@@ -15,7 +15,8 @@ import (
 )
 
 // digest binds an approval to a request as it is forwarded: where to, method, path and query as they were received, every
-// header and trailer, and the body, decompressed, each with its length.
+// header and trailer, and the body, decompressed, each with its length. Of a message of JSON-RPC the body is without what tells
+// this call from the same call made again.
 func (x *exchange) digest() (access.Digest, error) {
 	var d hash.Hash = sha256.New()
 	if k := x.h.o.DigestKey; len(k) > 0 {
@@ -35,12 +36,26 @@ func (x *exchange) digest() (access.Digest, error) {
 	}
 	buf = appendField(buf, "")
 	buf = appendHeader(buf, x.trailer)
-	buf = binary.BigEndian.AppendUint64(buf, uint64(x.body.Size()))
 	d.Write(buf)
-	if _, err := io.Copy(d, x.body.Reader()); err != nil {
-		return access.Digest{}, fmt.Errorf("reading the spooled body: %w", err)
+	for _, r := range x.meant() {
+		d.Write(binary.BigEndian.AppendUint64(nil, uint64(r.Size())))
+		if _, err := io.Copy(d, r); err != nil {
+			return access.Digest{}, fmt.Errorf("reading the spooled body: %w", err)
+		}
 	}
 	return access.Digest(d.Sum(nil)), nil
+}
+
+// meant are the parts of the body that an approval is for.
+func (x *exchange) meant() (out []*io.SectionReader) {
+	at, body := int64(0), x.body.Reader()
+	if x.rpc != nil {
+		for _, n := range x.rpc.noise {
+			out = append(out, io.NewSectionReader(body, at, n[0]-at))
+			at = n[1]
+		}
+	}
+	return append(out, io.NewSectionReader(body, at, x.body.Size()-at))
 }
 
 func appendHeader(buf []byte, h http.Header) []byte {

@@ -2,9 +2,12 @@ package web
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"gatebook/internal/access"
 	"gatebook/internal/protocol"
@@ -14,6 +17,9 @@ import (
 type rpc struct {
 	// id of a call, as it came; nil for a notification, and for an answer to the server.
 	id json.RawMessage
+	// noise are the parts of the body, from byte to byte, by which a call's answers are told from those of others: the same
+	// call made again has others.
+	noise [][2]int64
 }
 
 // maxCallID bounds what a client names a tool call by.
@@ -48,8 +54,8 @@ func (x *exchange) readRPC(value any, raw []byte) *access.Refusal {
 	case misspelt(m, "jsonrpc", "id", "method", "params", "result", "error"):
 		return malformed("the JSON-RPC message has a member whose name differs from one of the protocol's by case alone")
 	}
-	if called && m["id"] != nil {
-		x.rpc.id = rawID(raw)
+	if why := x.rpc.readID(m, called, raw); why != nil {
+		return why
 	}
 	x.web.MCP = &access.MCP{Method: method}
 	params, _ := m["params"].(map[string]any)
@@ -87,11 +93,23 @@ func (x *exchange) checkNamed() {
 	m := x.web.MCP
 	for header, want := range map[string]string{"Mcp-Method": m.Method, "Mcp-Name": m.Tool} {
 		for _, v := range x.header.Values(header) {
-			if v != want && (header == "Mcp-Method" || m.Method == "tools/call") {
+			if nameIn(v) != want && (header == "Mcp-Method" || m.Method == "tools/call") {
 				x.unknown("web.mcp", "the header "+header+" says otherwise than the message")
 			}
 		}
 	}
+}
+
+// nameIn is a name as a header has it: in base64 where it is not ASCII (SEP-2243).
+func nameIn(v string) string {
+	if inner, ok := strings.CutPrefix(v, "=?base64?"); ok {
+		if inner, ok = strings.CutSuffix(inner, "?="); ok {
+			if b, err := base64.StdEncoding.DecodeString(inner); err == nil {
+				return string(b)
+			}
+		}
+	}
+	return v
 }
 
 // looksLikeRPC reports whether a server that is not strict could take an object for a message.
@@ -112,6 +130,49 @@ func misspelt(m map[string]any, names ...string) bool {
 		}
 	}
 	return false
+}
+
+// maxID bounds what of a call is in no approval's digest.
+const maxID = 256
+
+func (r *rpc) readID(m map[string]any, called bool, raw []byte) *access.Refusal {
+	switch m["id"].(type) {
+	case nil, string, int64, float64:
+	default:
+		return malformed("the JSON-RPC message has an id that is neither a string nor a number")
+	}
+	if called && m["id"] != nil {
+		r.id = rawID(raw)
+	}
+	r.noise = noiseIn(raw)
+	for _, n := range r.noise {
+		if n[1]-n[0] > maxID {
+			return malformed("the JSON-RPC message has an id, or a token, of more than %d bytes", maxID)
+		}
+	}
+	return nil
+}
+
+// noiseIn finds noise in a message, which is valid.
+func noiseIn(raw []byte) (out [][2]int64) {
+	d := jsontext.NewDecoder(bytes.NewReader(raw))
+	for {
+		t, err := d.ReadToken()
+		if err != nil {
+			return out // its end
+		}
+		if kind, n := d.StackIndex(d.StackDepth()); t.Kind() != '"' || kind != '{' || n%2 == 0 { // no name of a member
+			continue
+		}
+		switch d.StackPointer() {
+		case "/id", "/params/_meta/progressToken", "/params/_meta/traceparent", "/params/_meta/tracestate", "/params/_meta/baggage":
+			v, err := d.ReadValue()
+			if err != nil {
+				return out
+			}
+			out = append(out, [2]int64{d.InputOffset() - int64(len(v)), d.InputOffset()})
+		}
+	}
 }
 
 // rawID is the id of a message as it is written, so that it goes back the same.

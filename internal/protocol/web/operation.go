@@ -216,12 +216,12 @@ func (x *exchange) hideBody(value any, raw []byte) *access.Refusal {
 		x.web.Body = shown
 	}
 	if m := x.web.MCP; m != nil {
-		trace := x.op.Client.Trace
+		trace, rpc := x.op.Client.Trace, x.rpc
 		x.web.MCP = &access.MCP{}
 		if why := x.readRPC(x.web.Body, x.masked); why != nil {
 			return why
 		}
-		x.op.Client.Trace = trace
+		x.op.Client.Trace, x.rpc = trace, rpc
 	}
 	return nil
 }

@@ -360,6 +360,48 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// The same call of a tool made again joins its approval although its id is another; any other difference is another call.
+func TestMCPAgain(t *testing.T) {
+	w := newWorld(t, reply(200, "text/plain", "ok"), func(o *Options) { o.Hold = time.Millisecond })
+	w.decide = ask
+	call := func(id, meta, args string) string {
+		return `{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":{"_meta":{` + meta + `},"name":"rm","arguments":{` + args + `}}}`
+	}
+	digest := func(body string) access.Digest {
+		t.Helper()
+		before := len(w.desk.ops)
+		a := w.do("POST", "/mcp", body, "Content-Type", "application/json")
+		if len(w.desk.ops) == before {
+			t.Fatalf("%s: %d %s", body, a.code, a.body)
+		}
+		return w.desk.ops[before].Digest
+	}
+	trace := `"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`
+	first := digest(call("1", `"progressToken":1`, `"all":true`))
+	for _, same := range []string{call("22", `"progressToken":"p-2"`, `"all":true`), call(`"`+secret+`"`, `"progressToken":3`, `"all":true`)} {
+		if digest(same) != first {
+			t.Errorf("%s is another call", same)
+		}
+	}
+	if digest(call("1", trace, `"all":true`)) != digest(call("2", strings.ReplaceAll(trace, "0af", "1af"), `"all":true`)) {
+		t.Error("another trace is another call")
+	}
+	seen := map[access.Digest]string{first: "the first"}
+	for _, other := range []string{call("1", `"progressToken":1`, `"all":false`), call("1", `"progressToken":1,"x":1`, `"all":true`), call("1", `"progressToken":1`, `"all":true,"id":1`),
+		call("1", `"progressToken":1`, `"all":true,"id":2`), call("1", `"progressToken":1`, `"all":true,"_meta":{"progressToken":1}`), call("1", `"progressToken":1`, `"all":true,"_meta":{"progressToken":2}`)} {
+		d := digest(other)
+		if seen[d] != "" {
+			t.Errorf("%s is the same as %s", other, seen[d])
+		}
+		seen[d] = other
+	}
+	for _, id := range []string{`{"a":1}`, `[1]`, `true`, `"` + strings.Repeat("x", maxID) + `"`} {
+		if a := w.do("POST", "/mcp", call(id, "", ""), "Content-Type", "application/json"); !strings.Contains(a.body, `"code":"Malformed"`) {
+			t.Errorf("the id %.20s: %d %s", id, a.code, a.body)
+		}
+	}
+}
+
 // A refused call of MCP is an error of JSON-RPC with its id; one without is a problem. Batches are refused.
 func TestMCP(t *testing.T) {
 	w := newWorld(t, reply(200, "text/plain", "ok"))
