@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -9,9 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"gatebook/internal/api/client"
 	"gatebook/test/lab"
@@ -175,5 +179,120 @@ func TestWebChangeIsApproved(t *testing.T) {
 	r := found(t, c.g.API(c.g.Person("audrey", "auditors")), client.Query{}, 1)
 	if o := r[0]; o.Outcome.RequestBytes != 9 || o.Operation.Web.Method != "PUT" || o.Operation.Target.Name != "files" {
 		t.Errorf("%+v", o)
+	}
+}
+
+// A person who is late finds the request again: the client is told what it waits for, the same request joins the approval, and runs once. One
+// whose client has gone runs for nobody.
+func TestWebLateApproval(t *testing.T) {
+	var ran atomic.Int64
+	u := lab.StartUpstream(t, true, func(w http.ResponseWriter, r *http.Request) {
+		ran.Add(1)
+		fmt.Fprint(w, "done")
+	})
+	g := lab.StartBareGateway(t, binary, lab.Options{
+		Targets: strings.ReplaceAll(u.Target("shop", "    protocol: web\n"), "    accounts: [lab]\n", ""), Config: "approvals: {holdOthers: 4s}\n",
+		Policy: map[string]string{"web.yaml": "rules:\n  - {id: ask, protocol: web, effect: approve, when: 'web.method != \"GET\"', reason: it changes}\n"}})
+	c := &webClient{t: t, g: g, token: g.Person("claude", "agents")}
+	ann := g.API(g.Person("ann", "approvers"))
+	ask := func(path, body string) string {
+		return c.curl("-w", " %{http_code} %header{retry-after}", "-X", "POST", "-H", "Content-Type: application/json", "-d", body, g.URL+"/t/shop"+path)
+	}
+	first := ask("/late", `{"a":1}`)
+	a := pending(t, ann, "/late")
+	if !strings.HasSuffix(first, " 429 10") || !strings.Contains(first, string(a.ID)) {
+		t.Errorf("held: %s", first)
+	}
+	if _, err := ann.Answer(t.Context(), a.ID, client.Answer{Yes: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask("/late", `{"a":2}`); !strings.Contains(got, " 429 ") || ran.Load() != 0 {
+		t.Errorf("another body: %s, ran %d times", got, ran.Load())
+	}
+	if got := ask("/late", `{"a":1}`); !strings.HasPrefix(got, "done 200") || ran.Load() != 1 {
+		t.Errorf("approved: %s, ran %d times", got, ran.Load())
+	}
+	if got := ask("/late", `{"a":1}`); !strings.Contains(got, " 429 ") || ran.Load() != 1 {
+		t.Errorf("used twice: %s, ran %d times", got, ran.Load())
+	}
+	// The client goes while it is held.
+	gone, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(gone, "curl", "-sS", "--cacert", g.Data("ca.crt"), "-H", "Authorization: Bearer "+c.token, "-X", "DELETE", g.URL+"/t/shop/gone")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a = pending(t, ann, "/gone")
+	cancel()
+	_ = cmd.Wait()
+	audrey := g.API(g.Person("audrey", "auditors"))
+	found(t, audrey, client.Query{Target: "shop", Text: "gone"}, 1) // it has been given up
+	if _, err := ann.Answer(t.Context(), a.ID, client.Answer{Yes: true}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // should anything be about to run
+	if ran.Load() != 1 {
+		t.Error("it ran for a client that had gone")
+	}
+	if got := c.curl("-X", "DELETE", g.URL+"/t/shop/gone"); got != "done" || ran.Load() != 2 {
+		t.Errorf("sent again: %s, ran %d times", got, ran.Load())
+	}
+}
+
+// A WebSocket of Node's undici, and one of coder/websocket, offer compression, speak in fragments, and are masked message by message.
+func TestWebSocketClients(t *testing.T) {
+	modules := lab.NodeModules(t, "undici", "undici@6.21.3")
+	u := lab.StartUpstream(t, false, func(w http.ResponseWriter, r *http.Request) {
+		s, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionContextTakeover, Subprotocols: []string{"chat"}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer s.CloseNow()
+		s.SetReadLimit(1 << 20)
+		for {
+			kind, b, err := s.Read(context.Background())
+			if err != nil {
+				return
+			}
+			if err := s.Write(context.Background(), kind, append(b, " "+lab.UpstreamToken...)); err != nil {
+				return
+			}
+		}
+	})
+	g := lab.StartBareGateway(t, binary, lab.Options{
+		Targets: strings.ReplaceAll(u.Target("shop", "    protocol: web\n"), "    accounts: [lab]\n", ""),
+		Policy:  map[string]string{"web.yaml": "masking: [secrets, known]\nrules:\n  - {id: all, protocol: web, effect: allow, reason: a test}\n"}})
+	c := &webClient{t: t, g: g, token: g.Person("claude", "agents")}
+	t.Setenv("NODE_PATH", modules)
+	got := c.run("node", "-e", `const {WebSocket} = require("undici")
+const s = new WebSocket(process.env.URL.replace("https", "wss").replace("files", "shop") + "/live", {protocols: ["chat"], headers: {authorization: "Bearer " + process.env.TOKEN}})
+s.onopen = () => s.send("hello")
+s.onmessage = m => { console.log(s.protocol, JSON.stringify(s.extensions), m.data); s.close(1000) }
+s.onerror = e => console.log("error", e.message)
+s.onclose = e => console.log("closed", e.code)`)
+	if !strings.HasPrefix(got, `chat "" hello gbm-`) || !strings.Contains(got, "closed 1000") {
+		t.Errorf("node: %s", got)
+	}
+	s, _, err := websocket.Dial(t.Context(), g.URL+"/t/shop/live", &websocket.DialOptions{HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: trusting(t, g)}},
+		HTTPHeader: http.Header{"Authorization": {"Bearer " + c.token}}, CompressionMode: websocket.CompressionContextTakeover})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.CloseNow()
+	s.SetReadLimit(1 << 20)
+	w, err := s.Writer(t.Context(), websocket.MessageText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each longer than a frame
+		if _, err := w.Write(bytes.Repeat([]byte("fragment"), 10_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, b, err := s.Read(t.Context()); err != nil || !strings.HasPrefix(string(b), strings.Repeat("fragment", 30_000)+" gbm-") {
+		t.Errorf("%d bytes, %v", len(b), err)
 	}
 }
