@@ -112,7 +112,7 @@ func withoutNoise(v any) any {
 	delete(m, "id")
 	p, _ := m["params"].(map[string]any)
 	if meta, _ := p["_meta"].(map[string]any); meta != nil {
-		for _, k := range []string{"progressToken", "traceparent", "tracestate", "baggage"} {
+		for _, k := range []string{"progressToken", "traceparent", "tracestate", "baggage", "claudecode/toolUseId"} {
 			delete(meta, k)
 		}
 	}

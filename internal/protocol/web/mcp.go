@@ -165,7 +165,8 @@ func noiseIn(raw []byte) (out [][2]int64) {
 			continue
 		}
 		switch d.StackPointer() {
-		case "/id", "/params/_meta/progressToken", "/params/_meta/traceparent", "/params/_meta/tracestate", "/params/_meta/baggage":
+		case "/id", "/params/_meta/progressToken", "/params/_meta/traceparent", "/params/_meta/tracestate", "/params/_meta/baggage",
+			"/params/_meta/claudecode~1toolUseId":
 			v, err := d.ReadValue()
 			if err != nil {
 				return out

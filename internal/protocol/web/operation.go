@@ -1,9 +1,6 @@
 package web
 
 import (
-	"bytes"
-	"context"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -197,62 +194,6 @@ func (x *exchange) unreadable(why string) {
 	x.unknown("web.mcp", why)
 }
 
-// hideBody gives the operation the body, without what is known to be secret.
-func (x *exchange) hideBody(value any, raw []byte) *access.Refusal {
-	var out bytes.Buffer
-	err := maskWhole(x.scope.Quiet().Text(&out), raw)
-	if err != nil {
-		return access.Refuse(access.CodeUnmaskable, err, "the request's body cannot be masked for the record")
-	}
-	x.masked = out.Bytes()
-	if bytes.Equal(x.masked, raw) {
-		x.web.Body = value
-		return nil
-	}
-	for _, field := range []string{"web.body", "web.mcp"} {
-		x.unknown(field, "something in it is known to be secret")
-	}
-	if shown, doubt := decoded(x.header.Get("Content-Type"), x.masked); doubt == "" {
-		x.web.Body = shown
-	}
-	if m := x.web.MCP; m != nil {
-		trace, rpc := x.op.Client.Trace, x.rpc
-		x.web.MCP = &access.MCP{}
-		if why := x.readRPC(x.web.Body, x.masked); why != nil {
-			return why
-		}
-		x.op.Client.Trace, x.rpc = trace, rpc
-	}
-	return nil
-}
-
-// checkPlaceholders refuses a masked value that comes back: nothing is stored here from which it could be restored.
-func (x *exchange) checkPlaceholders() *access.Refusal {
-	found := x.scope.HasPlaceholder([]byte(x.r.URL.EscapedPath())) || x.scope.HasPlaceholder([]byte(x.r.URL.RawQuery)) || x.scope.HasPlaceholder([]byte(x.r.URL.Path))
-	for _, h := range []http.Header{x.header, x.trailer} {
-		for _, values := range h {
-			found = found || slices.ContainsFunc(values, func(v string) bool { return x.scope.HasPlaceholder([]byte(v)) })
-		}
-	}
-	if !found && x.body.Size() > 0 {
-		raw, err := x.body.Bytes()
-		if err != nil {
-			return access.Refuse(access.CodeInternal, err, "the request's body could not be kept while it is decided")
-		}
-		found = x.scope.HasPlaceholder(raw)
-	}
-	if !found {
-		return nil
-	}
-	return placeholder()
-}
-
-func placeholder() *access.Refusal {
-	why := access.Refuse(access.CodePlaceholder, nil, "the request holds a masked value, which stands for nothing here")
-	why.Advice = "A masked value cannot be sent to a service; leave it out, or have the gateway hold the credential."
-	return why
-}
-
 // finish gives the operation its words and its digest, and hides in them what is known to be secret.
 func (x *exchange) finish() error {
 	var err error
@@ -284,109 +225,10 @@ func (x *exchange) finish() error {
 	return nil
 }
 
-// conceal hides what is known to be secret in a field, which is then unknown to policy, so that nobody escapes a rule by
-// having the word masked that it looks for.
-func (x *exchange) conceal(field string, s *string) {
-	if c := x.hidden(*s); c != *s {
-		*s = c
-		x.unknown(field, "something in it is known to be secret")
-	}
-}
-
-// hidden is s without the values that are known to be secret.
-func (x *exchange) hidden(s string) string {
-	if s == "" {
-		return ""
-	}
-	var out strings.Builder
-	if maskWhole(x.scope.Text(&out), []byte(s)) != nil { // a strings.Builder takes everything
-		return "(cannot be masked)"
-	}
-	return out.String()
-}
-
-func maskWhole(w filter, b []byte) error {
-	if _, err := w.Write(b); err != nil {
-		return err
-	}
-	return w.Close()
-}
-
 func (x *exchange) unknown(field, why string) {
 	if !slices.ContainsFunc(x.op.Uninspectable, func(u access.Uninspectable) bool { return u.Field == field }) {
 		x.op.Uninspectable = append(x.op.Uninspectable, access.Uninspectable{Field: field, Why: why})
 	}
-}
-
-// url is where the request goes, in full.
-func (x *exchange) url() string {
-	prefix := ""
-	if !x.forwarded {
-		prefix = x.h.base.EscapedPath()
-	}
-	out := x.origin.Scheme + "://" + x.origin.Host + prefix + x.r.URL.EscapedPath()
-	if x.r.URL.RawQuery != "" {
-		out += "?" + x.r.URL.RawQuery
-	}
-	return out
-}
-
-// maxSaid is how long a body may be to be part of the command; a longer one is on the card, and in the recording.
-const maxSaid = 4 << 10
-
-// command is the request in the words of curl: all that is forwarded but the client's name for itself.
-func (x *exchange) command() string {
-	var out strings.Builder
-	out.WriteString("curl")
-	if m := x.r.Method; m == http.MethodHead {
-		out.WriteString(" --head")
-	} else if m != http.MethodGet || x.body.Size() > 0 {
-		out.WriteString(" -X " + m)
-	}
-	out.WriteString(" " + quote(x.url()))
-	for _, name := range slices.Sorted(maps.Keys(x.header)) {
-		for _, v := range x.header[name] {
-			if name != "User-Agent" && (name != "Accept" || v != "*/*") {
-				out.WriteString(" -H " + quote(name+": "+v))
-			}
-		}
-	}
-	if x.socket {
-		out.WriteString(" # WebSocket " + strings.Join(x.protocols, ", "))
-	}
-	switch {
-	case x.body.Size() == 0:
-	case x.masked != nil && len(x.masked) <= maxSaid:
-		out.WriteString(" --data-raw " + quote(string(x.masked)))
-	default:
-		out.WriteString(" --data-binary @- # " + strconv.FormatInt(x.body.Size(), 10) + " bytes")
-	}
-	for _, name := range slices.Sorted(maps.Keys(x.trailer)) {
-		out.WriteString(" # trailer " + name + ": " + strings.Join(x.trailer[name], ", "))
-	}
-	return out.String()
-}
-
-// quote is s as a word of a shell.
-func quote(s string) string {
-	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/:@%+=,") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// card is what an approver sees beside the command: the body, or that it cannot be shown.
-func (x *exchange) card(context.Context) (access.Card, error) {
-	c := access.Card{Uninspectable: slices.Clone(x.op.Uninspectable)}
-	switch {
-	case x.masked != nil:
-		c.Object = string(x.masked)
-	case x.body.Size() > 0 && !slices.ContainsFunc(c.Uninspectable, func(u access.Uninspectable) bool { return u.Field == "web.body" }):
-		c.Uninspectable = append(c.Uninspectable, access.Uninspectable{Field: "web.body", Why: "it cannot be shown"})
-	case x.socket:
-		c.Uninspectable = append(c.Uninspectable, access.Uninspectable{Field: "messages", Why: "they come after the approval"})
-	}
-	return c, nil
 }
 
 // isChange says that the request may do more than read.
