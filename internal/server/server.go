@@ -131,8 +131,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.live.Add(1)
 	defer s.live.Done()
 	s.timeBody(w, r)
-	if v := r.Header["Host"]; len(v) > 0 && (len(v) > 1 || v[0] != r.Host) { // beside :authority of HTTP/2
-		answerError(w, http.StatusBadRequest, errors.New("the request names two hosts"))
+	if v := r.Header["Host"]; len(v) > 0 && (len(v) > 1 || v[0] != r.Host) || len(r.Header["Content-Length"]) > 1 { // of HTTP/2: beside :authority, and beside its framing
+		answerError(w, http.StatusBadRequest, errors.New("the request names two hosts or lengths"))
 		return
 	}
 	if why := s.misdirected(r); why != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,5 +185,51 @@ func TestSelfMadeIsKeptAndExtended(t *testing.T) {
 	}
 	if st, err := os.Stat(filepath.Join(dir, "ca.key")); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the CA's key: %v %v", st.Mode(), err)
+	}
+}
+
+// A client that is slow with its handshake holds up nobody; one that speaks no TLS is told so; and each version of HTTP is served.
+func TestHandshakes(t *testing.T) {
+	_, c, u := start(t, seen{}, func(o *Options) { o.HeaderTimeout = 2 * time.Second })
+	address := strings.TrimPrefix(u, "https://")
+	slow, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	if code, body := get(t, c, u+Own+"x", ""); code != 200 || body != "own /gatebook/x" {
+		t.Errorf("beside a slow one: %d %s", code, body)
+	}
+	clear, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer clear.Close()
+	if _, err := io.WriteString(clear, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := io.ReadAll(clear); !strings.HasPrefix(string(b), "HTTP/1.0 400 ") {
+		t.Errorf("in clear: %q", b)
+	}
+	if b, err := io.ReadAll(slow); err != nil || len(b) > 0 { // its time ends
+		t.Errorf("the slow one got %q, %v", b, err)
+	}
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		tr := c.Transport.(*http.Transport).Clone()
+		tr.Protocols = new(http.Protocols)
+		tr.Protocols.SetHTTP1(version == "HTTP/1.1")
+		tr.Protocols.SetHTTP2(version == "HTTP/2.0")
+		tr.TLSClientConfig.NextProtos = nil
+		defer tr.CloseIdleConnections()
+		for range 2 {
+			resp, err := (&http.Client{Transport: tr}).Get(u + Own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.Proto != version || resp.TLS == nil {
+				t.Errorf("%s: %s %v", version, resp.Proto, err)
+			}
+			resp.Body.Close()
+		}
 	}
 }

@@ -109,7 +109,7 @@ func (i *inside) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	h, by := i.target.Handler, i.by
-	if r.Method == http.MethodConnect || r.URL.Host != "" || !sameHost(r.Host, i.origin) || len(r.Header["Host"]) > 0 {
+	if r.Method == http.MethodConnect || r.URL.Host != "" || !sameHost(r.Host, i.origin) || len(r.Header["Host"]) > 0 || len(r.Header["Content-Length"]) > 1 {
 		why := access.Refuse(access.CodeMalformed, nil, "the request is for %q, and came in a tunnel to %s", r.Host, i.origin.Host)
 		x := h.newExchange(r, by, i.origin)
 		x.op.Command = x.hidden(r.Method + " " + r.RequestURI)
