@@ -14,7 +14,7 @@ import (
 // TestProxyOfThisMachine has the programs that cannot reach a proxy over TLS use gatebook connect --proxy: each request is an operation, with the
 // trace that the program says, and nobody without the key gets anywhere.
 func TestProxyOfThisMachine(t *testing.T) {
-	modules := lab.NodeModules(t, "undici", "undici@6.21.3")
+	modules := lab.NodeModules(t, "undici", "6.21.3")
 	u := lab.StartUpstream(t, false, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %s for %s", r.Method, r.URL.Path, b, r.Header.Get("Authorization"))

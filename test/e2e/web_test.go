@@ -240,7 +240,7 @@ func TestWebLateApproval(t *testing.T) {
 
 // A WebSocket of Node's undici, and one of coder/websocket, offer compression, speak in fragments, and are masked message by message.
 func TestWebSocketClients(t *testing.T) {
-	modules := lab.NodeModules(t, "undici", "undici@6.21.3")
+	modules := lab.NodeModules(t, "undici", "6.21.3")
 	u := lab.StartUpstream(t, false, func(w http.ResponseWriter, r *http.Request) {
 		s, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionContextTakeover, Subprotocols: []string{"chat"}})
 		if err != nil {
