@@ -58,7 +58,7 @@ func printTimeline(w io.Writer, t client.Timeline) error {
 const maxLine = 240
 
 func brief(s string) string {
-	s = inert(s)
+	s = inert(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\t' }), " ⏎ "))
 	if r := []rune(s); len(r) > maxLine {
 		return string(r[:maxLine]) + " …"
 	}

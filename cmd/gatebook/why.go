@@ -165,9 +165,9 @@ func printWhy(w io.Writer, found client.Why, what string, recorded bool) error {
 	}
 	switch {
 	case len(found.Chains) == 0 && recorded:
-		fmt.Fprintf(&b, "nothing that was recorded in these sessions holds %q; --since looks further back\n", inert(what))
+		fold(&b, "", fmt.Sprintf("nothing that was recorded in these sessions holds %q; --since looks further back", inert(what)))
 	case len(found.Chains) == 0:
-		fmt.Fprintf(&b, "nothing on record is known by %q; with the auditor's key (--key) the recordings themselves are looked through\n", inert(what))
+		fold(&b, "", fmt.Sprintf("nothing on record is known by %q; with the auditor's key (--key) the recordings themselves are looked through", inert(what)))
 	case found.More:
 		b.WriteString("\nThere are more. Ask for something more particular.\n")
 	}
@@ -331,13 +331,30 @@ func (o chain) approval(a access.Approval) {
 	}
 }
 
-// callText is a tool call as a person would read it: a shell's command, else the input.
+// callText is a tool call as a person would read it: a shell's command, a file and what is written to it, an agent's prompt, a
+// URL; else the input.
 func callText(c access.Call) string {
 	var in struct {
 		Command string `json:"command"`
+		File    string `json:"file_path"`
+		Content string `json:"content"`
+		Old     string `json:"old_string"`
+		New     string `json:"new_string"`
+		Prompt  string `json:"prompt"`
+		URL     string `json:"url"`
 	}
-	if json.Unmarshal([]byte(c.Input), &in) == nil && in.Command != "" {
+	switch err := json.Unmarshal([]byte(c.Input), &in); {
+	case err != nil:
+	case in.Command != "":
 		return in.Command
+	case in.File != "" && in.Old != "":
+		return in.File + "\n- " + strings.ReplaceAll(in.Old, "\n", "\n- ") + "\n+ " + strings.ReplaceAll(in.New, "\n", "\n+ ")
+	case in.File != "":
+		return strings.TrimSpace(in.File + "\n" + in.Content)
+	case in.URL != "":
+		return strings.TrimSpace(in.URL + "\n" + in.Prompt)
+	case in.Prompt != "":
+		return in.Prompt
 	}
 	return c.Input
 }

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"compress/gzip"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 
 	"gatebook/internal/access"
@@ -52,14 +54,10 @@ func (a *API) timeline(_ http.ResponseWriter, r call) (any, error) {
 
 // spans takes the telemetry of the caller's own session. It is the caller's word, and can only say more of what the gateway
 // has seen itself.
-func (a *API) spans(_ http.ResponseWriter, r call) (any, error) {
-	body, err := io.ReadAll(r.Body)
-	var long *http.MaxBytesError
-	switch {
-	case errors.As(err, &long):
-		return nil, &client.Error{Status: http.StatusRequestEntityTooLarge, Code: access.CodeTooLarge, Message: "an export of spans may have 1 MiB"}
-	case err != nil:
-		return nil, malformed("reading spans: %v", err)
+func (a *API) spans(w http.ResponseWriter, r call) (any, error) {
+	body, err := telemetry(r)
+	if err != nil {
+		return nil, err
 	}
 	spans, err := attribution.ParseSpans(r.Header.Get("Content-Type"), body)
 	if err != nil {
@@ -70,11 +68,51 @@ func (a *API) spans(_ http.ResponseWriter, r call) (any, error) {
 			a.o.Span(r.by, a.o.Session(r.by), s)
 		}
 	}
-	return struct{}{}, nil // ExportTraceServiceResponse without a partial success
+	return accepted(w, r), nil
+}
+
+// maxTelemetry is how large an export of spans may be, once it is unpacked.
+const maxTelemetry = 4 << 20
+
+// telemetry reads an export, which exporters may compress (OTLP 1.x, section OTLP/HTTP).
+func telemetry(r call) ([]byte, error) {
+	var in io.Reader = r.Body
+	switch e := r.Header.Get("Content-Encoding"); e {
+	case "", "identity":
+	case "gzip":
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return nil, malformed("reading spans: %v", err)
+		}
+		in = z
+	default:
+		return nil, &client.Error{Status: http.StatusUnsupportedMediaType, Code: access.CodeMalformed, Message: "Content-Encoding must be gzip, or not be there"}
+	}
+	body, err := io.ReadAll(io.LimitReader(in, maxTelemetry+1))
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long) || len(body) > maxTelemetry:
+		return nil, &client.Error{Status: http.StatusRequestEntityTooLarge, Code: access.CodeTooLarge, Message: "an export of spans may have 1 MiB, and 4 MiB once it is unpacked"}
+	case err != nil:
+		return nil, malformed("reading spans: %v", err)
+	}
+	return body, nil
+}
+
+// accepted is an answer without a partial success, in the form of the request: of Protobuf, nothing at all.
+func accepted(w http.ResponseWriter, r call) any {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "application/x-protobuf" {
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	return struct{}{}
 }
 
 // ignored answers telemetry that says nothing about causes, so that its sender does not try again.
-func (a *API) ignored(_ http.ResponseWriter, r call) (any, error) {
-	_, err := io.Copy(io.Discard, r.Body)
-	return struct{}{}, err
+func (a *API) ignored(w http.ResponseWriter, r call) (any, error) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return nil, err
+	}
+	return accepted(w, r), nil
 }

@@ -452,16 +452,56 @@ func TestNeverBeyondTheSession(t *testing.T) {
 	})
 }
 
-func BenchmarkAttribute(b *testing.B) {
-	w := newWorld(b)
-	for i := range 20 {
-		w.turn("s", traceA, nil, fmt.Sprintf("c%d: cd repo && kubectl get pods -n team-%d | grep x", i, i))
+// On the way of an operation nothing is made where no call is open, and nothing parsed.
+func TestNothingOpenCostsNothing(t *testing.T) {
+	w := newWorld(t)
+	op := statement("SELECT abalance FROM pgbench_accounts WHERE aid = 7;")
+	op.ID, op.Session, op.Time, op.Principal = "o", "s", w.now, pod
+	for _, state := range []string{"nothing was", "all have ended"} {
+		if n := testing.AllocsPerRun(100, func() { w.Attribute(op) }); n != 0 {
+			t.Errorf("%s: %v allocations", state, n)
+		}
+		w.turn("s", traceA, nil, "a: psql")
+		w.turn("s", traceA, []string{"a"})
+		w.now = w.now.Add(2 * time.Minute)
+		op.Time = w.now
 	}
-	op := kube("list", "pods", "team-19", "")
-	op.ID, op.Session, op.Time = "o", "s", w.now
+}
+
+func BenchmarkAttribute(b *testing.B) {
+	kubectl := func(n int) (calls []string) {
+		for i := range n {
+			calls = append(calls, fmt.Sprintf("c%d: cd repo && kubectl get pods -n team-%d | grep x", i, i))
+		}
+		return calls
+	}
+	for name, c := range map[string]struct {
+		calls []string
+		op    *access.Operation
+	}{
+		"nothing open":        {nil, statement("SELECT abalance FROM pgbench_accounts WHERE aid = 7;")},
+		"pgbench":             {[]string{"a: pgbench -S -T 60 orders"}, statement("SELECT abalance FROM pgbench_accounts WHERE aid = 7;")},
+		"psql, one statement": {[]string{"a: psql -c 'select 1; select 2'"}, statement("select 2")},
+		"20 of kubectl":       {kubectl(20), kube("list", "pods", "team-19", "")},
+	} {
+		b.Run(name, func(b *testing.B) {
+			w := newWorld(b)
+			w.turn("s", traceA, nil, c.calls...)
+			c.op.ID, c.op.Session, c.op.Time, c.op.Principal = "o", "s", w.now, pod
+			b.ReportAllocs()
+			for b.Loop() {
+				w.Attribute(c.op)
+			}
+		})
+	}
+}
+
+// BenchmarkEmitted is what reading a call costs, once.
+func BenchmarkEmitted(b *testing.B) {
+	const input = `{"command":"cd /work/app && NS=shop; for p in a b c; do kubectl delete pod $p -n $NS; done && git add -A && git commit -m \"$(cat <<'E'\nfix it\nE\n)\" && git push origin HEAD"}`
 	b.ReportAllocs()
 	for b.Loop() {
-		w.Attribute(op)
+		parseIntent("Bash", input, nil)
 	}
 }
 

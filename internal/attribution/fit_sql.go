@@ -173,12 +173,14 @@ func (p *sqlProgram) fit(s *subject) fit {
 }
 
 // around are the kinds of statement that clients send beside those that they are given.
-var around = []string{"begin", "start transaction", "commit", "rollback", "connect", "cancel", "set", "show", "savepoint", "release"}
+var around = []string{"begin", "start transaction", "commit", "rollback", "set", "show", "savepoint", "release"}
 
 func (p *sqlProgram) runs(s *subject) fit {
 	q := s.op.SQL
 	framing := len(q.Kinds) > 0 && !slices.ContainsFunc(q.Kinds, func(k string) bool { return !slices.Contains(around, k) })
 	switch {
+	case slices.Equal(q.Kinds, []string{"connect"}) || slices.Equal(q.Kinds, []string{"cancel"}):
+		return fits
 	case len(p.kinds) > 0:
 		return when(framing || len(q.Kinds) > 0 && !slices.ContainsFunc(q.Kinds, func(k string) bool { return !slices.Contains(p.kinds, k) }), fits)
 	case p.reads:

@@ -7,6 +7,9 @@ type trace struct{ id, span string }
 
 // parseTrace reads a traceparent. The zero trace is none: absent, malformed, or all zeros.
 func parseTrace(s string) trace {
+	if s == "" {
+		return trace{}
+	}
 	p := strings.Split(s, "-")
 	if len(p) < 4 || len(p[0]) != 2 || p[0] == "ff" || p[0] == "00" && len(p) != 4 {
 		return trace{}
