@@ -95,10 +95,11 @@ func (o *connectOptions) run(cmd *cobra.Command, database string, command []stri
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
 	context.AfterFunc(ctx, func() { l.Close() })
-	if len(command) == 0 {
+	if len(command) == 0 { // for whoever comes: each says by its own application_name of which call it is
 		fmt.Fprintf(cmd.OutOrStdout(), "host=%s port=%s dbname=%s user=agent sslmode=disable\n", env["PGHOST"], env["PGPORT"], name)
 		return r.serve(ctx, l)
 	}
+	r.trace = traceSuffix(os.Getenv("TRACEPARENT"))
 	go func() {
 		if err := r.serve(ctx, l); err != nil {
 			slog.Error("serving clients", "error", err)
@@ -161,7 +162,9 @@ func (e exitError) Error() string { return fmt.Sprintf("it ended with exit code 
 type relayer struct {
 	gateway, database string
 	token             func(context.Context) (string, error)
-	tls               *tls.Config
+	// trace goes behind the token: that of the command which is run; empty where there is none, or it serves others.
+	trace string
+	tls   *tls.Config
 }
 
 // trust says by which CA the gateway's certificate is checked. None: the system's.
@@ -256,11 +259,8 @@ func (r *relayer) authenticate(ctx context.Context, gateway, client net.Conn) er
 		_, werr := client.Write(b.Bytes)
 		return errors.Join(err, werr)
 	}
-	if trace := os.Getenv("TRACEPARENT"); trace != "" {
-		token += "~" + trace
-	}
 	var b wire.Builder
-	b.Begin(wire.Password).Text(token).End()
+	b.Begin(wire.Password).Text(token + r.trace).End()
 	_, err = gateway.Write(b.Bytes)
 	return err
 }

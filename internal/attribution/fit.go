@@ -110,7 +110,11 @@ func parseIntent(tool, input string, known files) (intent, map[string]word) {
 		out := intent{commands: s.commands, opaque: s.opaque}
 		for i := range out.commands {
 			c := &out.commands[i]
-			c.lingers = (c.lingers || in.Leave) && c.match != nil
+			if c.match == nil {
+				c.lingers = false
+				continue
+			}
+			c.lingers, c.shown = c.lingers || in.Leave, c.show()
 			out.lingers = out.lingers || c.lingers
 		}
 		return out, s.written

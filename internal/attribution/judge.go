@@ -3,6 +3,7 @@ package attribution
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gatebook/internal/access"
@@ -33,9 +34,9 @@ const inputSeen = "the call's input, as the model emitted it"
 
 // openCalls is how many calls were open; others are those of other conversations of the same principal.
 func openCalls(own, others int) access.Evidence {
-	what := fmt.Sprintf("calls that are open in its session: %d", own)
+	what := "calls that are open in its session: " + strconv.Itoa(own)
 	if others > 0 {
-		what += fmt.Sprintf(", in other conversations of the same principal: %d", others)
+		what += ", in other conversations of the same principal: " + strconv.Itoa(others)
 	}
 	return access.Evidence{What: what, Seen: true}
 }
@@ -202,18 +203,22 @@ const maxShown = 200
 
 // evidence is what in the call goes with the operation.
 func (h held) evidence() access.Evidence {
-	what := inputSeen
 	if h.by != nil {
-		text := h.by.String()
-		if len(text) > maxShown {
-			text = strings.ToValidUTF8(text[:maxShown], "") + " …"
-		}
-		what += "; in it: " + text
-		if h.by.from != "" {
-			what += " (" + h.by.from + ")"
-		}
+		return access.Evidence{What: h.by.shown, Seen: true}
 	}
-	return access.Evidence{What: what, Seen: true}
+	return access.Evidence{What: inputSeen, Seen: true}
+}
+
+// show is the evidence that a command is, made once.
+func (c *command) show() string {
+	text := c.String()
+	if len(text) > maxShown {
+		text = strings.ToValidUTF8(text[:maxShown], "") + " …"
+	}
+	if c.from != "" {
+		text += " (" + c.from + ")"
+	}
+	return inputSeen + "; in it: " + text
 }
 
 func refs(hs []held) []access.CallRef {

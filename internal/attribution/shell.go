@@ -14,6 +14,8 @@ type command struct {
 	stdin word // the text that it reads; known only where it is all of it
 	// from says by which file the command came in; empty: it stands in the call.
 	from string
+	// shown is the command as evidence.
+	shown string
 	// lingers says that it may go on when its call has ended.
 	lingers bool
 	// match holds the command against operations; nil: it reaches nothing.

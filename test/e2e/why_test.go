@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,21 @@ func TestWhyAsAnAuditor(t *testing.T) {
 	g.Stop()
 	g.Start()
 	check(t)
+	if r := w.Claude("One thing more", "--continue"); r.Code != 0 {
+		t.Fatal(r.Out())
+	}
+	turns, err := x.Operations(t.Context(), client.Query{Target: "anthropic", Limit: 500})
+	for _, r := range turns.Items {
+		if r.Operation.Session != push.Operation.Session {
+			t.Errorf("after a restart, what goes on is another session: %+v", r.Operation.Model)
+		}
+	}
+	if err != nil || !slices.ContainsFunc(turns.Items, func(r access.Record) bool {
+		return r.Operation.Model != nil && r.Operation.Model.Prompt == "One thing more"
+	}) {
+		t.Errorf("%d turns, %v", len(turns.Items), err)
+	}
+	carriers(t, w, x, host)
 	var j client.Why
 	if err := json.Unmarshal([]byte(must(t, g.CLI(ada, "why", "--json", tip)).Stdout), &j); err != nil || len(j.Chains) != 1 || j.Chains[0].Cause.Rung != access.Matched {
 		t.Errorf("%+v, %v", j, err)
@@ -109,6 +125,26 @@ func TestWhyAsAnAuditor(t *testing.T) {
 			t.Errorf("%q is not where it belongs:\n%s", want, line)
 		}
 		last = max(last, i)
+	}
+}
+
+// carriers are the ways by which clients send a trace beside the token's: a header that git is told to send, and libpq's
+// application_name.
+func carriers(t *testing.T, w *lab.Workplace, x *client.Client, host *lab.GitHost) {
+	t.Helper()
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	must(t, w.Shell("git -c http.extraHeader='traceparent: "+trace+"' ls-remote "+host.URL("team/app.git")))
+	must(t, w.Shell("PGAPPNAME="+trace+" psql -X -Atc 'select 4711'"))
+	for what, q := range map[string]client.Query{"git": {Target: "code"}, "psql": {Text: "4711"}} {
+		traced := func() bool {
+			page, err := x.Operations(t.Context(), q)
+			return err == nil && slices.ContainsFunc(page.Items, func(r access.Record) bool { return r.Operation.Client.Trace == trace })
+		}
+		for deadline := time.Now().Add(20 * time.Second); !traced(); time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: no operation has the trace", what)
+			}
+		}
 	}
 }
 
