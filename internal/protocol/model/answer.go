@@ -3,6 +3,7 @@ package model
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -16,7 +17,8 @@ type reader interface {
 	event(kind string, data []byte) ([]piece, []access.ToolCall, error)
 	// whole reads an answer that is not streamed.
 	whole(body []byte) ([]access.ToolCall, error)
-	// end gives the calls that were begun and never ended: a client may act on them all the same.
+	// end gives the calls that were begun and never ended: a client may act on them all the same, where their input is not in
+	// the midst of an object.
 	end() []access.ToolCall
 	// answer is what is known so far.
 	answer() *access.ModelAnswer
@@ -71,6 +73,12 @@ func (c *partialCall) call() access.ToolCall {
 		in = c.first
 	}
 	return access.ToolCall{ID: c.id, Name: c.name, Input: in}
+}
+
+// cutOff reports whether the input ended in the midst of an object, so that nobody can act on it.
+func (c *partialCall) cutOff() bool {
+	in := jsontext.Value(strings.TrimSpace(c.call().Input))
+	return in.Kind() == '{' && !in.IsValid()
 }
 
 // objectEnd finds where a JSON object ends whose text comes in pieces: a client may act on it then.
@@ -221,6 +229,9 @@ func (r *messagesReader) delta(e *messagesEvent) (ps []piece, err error) {
 
 // texts gives those of some members that are texts, in the order of their names.
 func texts(members map[string]jsontext.Value, add func(field, text string)) error {
+	if len(members) == 0 {
+		return nil
+	}
 	for _, field := range slices.Sorted(maps.Keys(members)) {
 		if v := members[field]; v.Kind() == '"' {
 			var s string
@@ -264,6 +275,10 @@ func (r *messagesReader) take(c *partialCall) []access.ToolCall {
 
 func (r *messagesReader) end() (out []access.ToolCall) {
 	for _, i := range r.order {
+		if c := r.blocks[i]; c != nil && c.cutOff() {
+			delete(r.blocks, i)
+			continue
+		}
 		out = append(out, r.stop(i)...)
 	}
 	r.order = nil

@@ -192,7 +192,7 @@ func (c *partialCall) tell() access.ToolCall {
 // tell gives the calls of a choice that were not given: all, or those alone whose input is not in the midst of an object.
 func (r *chatReader) tell(choice int64, all bool) (out []access.ToolCall) {
 	for _, key := range r.order {
-		if c := r.open[key]; key.choice == choice && !c.told && (all || c.json.depth == 0) {
+		if c := r.open[key]; key.choice == choice && !c.told && (all && !c.cutOff() || c.json.depth == 0) {
 			out = append(out, c.tell())
 		}
 	}
@@ -201,7 +201,7 @@ func (r *chatReader) tell(choice int64, all bool) (out []access.ToolCall) {
 
 func (r *chatReader) end() (out []access.ToolCall) {
 	for _, key := range r.order {
-		if c := r.open[key]; !c.told {
+		if c := r.open[key]; !c.told && !c.cutOff() {
 			out = append(out, c.tell())
 		}
 	}
@@ -396,7 +396,7 @@ func (r *responsesReader) tell(c *partialCall) []access.ToolCall {
 
 func (r *responsesReader) end() (out []access.ToolCall) {
 	for _, item := range r.order {
-		if c := r.items[item]; !c.told {
+		if c := r.items[item]; !c.told && !c.cutOff() {
 			out = append(out, r.tell(c)...)
 		}
 	}

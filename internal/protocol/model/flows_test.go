@@ -155,14 +155,14 @@ func splits(t *testing.T, i int, e exchanged) {
 			t.Fatalf("request %d, cut at %d: %v\n%s", i, at, err, cmp.Diff(want, got))
 		}
 	}
-	// Cut off there, no call is read that was not whole, and none twice.
+	// Cut off there, no call is read that was not whole, and none twice; an input that has not begun is empty.
 	for at := range len(e.answer) {
 		got, err := readStream(api, strings.NewReader(e.answer[:at]))
 		if err != nil || len(got.Calls) > len(want.Calls) {
 			t.Fatalf("request %d, broken off at %d: %v, %v", i, at, got.Calls, err)
 		}
 		for j, c := range got.Calls {
-			if c.ID != want.Calls[j].ID || !strings.HasPrefix(want.Calls[j].Input, c.Input) && c.Input != "{}" {
+			if w := want.Calls[j]; c.ID != w.ID || c.Input != w.Input && c.Input != "" && c.Input != "{}" && !strings.HasPrefix(w.Input, "*** ") {
 				t.Fatalf("request %d, broken off at %d: %+v", i, at, c)
 			}
 		}

@@ -31,7 +31,7 @@ import (
 // world is a handler with the real gate, recorder and upstream client; the provider behind is the test's, since here it
 // has to misbehave.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	h       *Handler
 	front   *httptest.Server
 	rec     *recording.Recorder
@@ -57,7 +57,7 @@ type sent struct {
 	body string
 }
 
-func newWorld(t *testing.T, upstream http.HandlerFunc, change ...func(*Options)) *world {
+func newWorld(t testing.TB, upstream http.HandlerFunc, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t, upstream: upstream, index: &index{rows: map[access.OperationID]access.Record{}},
 		decide: func(*access.Operation) access.Decision { return access.Decision{Effect: access.Allow} },
