@@ -35,7 +35,8 @@ type Operation struct {
 	// Uninspectable lists fields of the policy schema (such as "kubernetes.object") that could not be read,
 	// each with why. For policy these are unknown, never empty.
 	Uninspectable []Uninspectable `json:"uninspectable,omitempty"`
-	// Fetched lists the late fields (see Late) that were read, or that cannot be: these are in Uninspectable, too.
+	// Fetched lists the late fields (see Late) that were read, or that cannot be: these are in Uninspectable, too; and others
+	// that are read again when a person was asked.
 	Fetched []string `json:"fetched,omitempty"`
 	// Unfetched lists late fields of Git that its pack does not tell, and that were not asked of the upstream yet.
 	Unfetched []string `json:"-"`

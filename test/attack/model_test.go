@@ -2,6 +2,7 @@ package attack
 
 import (
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -191,6 +192,65 @@ func TestL100TextApproves(t *testing.T) {
 	r := modelBook(t, g, 1)[0]
 	if r.Operation.Model.Prompt != "look it up" || r.Operation.Client.Reason != "approved by ada" || strings.Contains(r.Operation.Command, "ada") && !strings.Contains(r.Operation.Command, "X-Gatebook-Approval") {
 		t.Errorf("on record: prompt %q, reason %q, command %q", r.Operation.Model.Prompt, r.Operation.Client.Reason, r.Operation.Command)
+	}
+}
+
+// I80 for models: who is revoked while an answer streams is cut off in the midst of it, and the provider let go; what came
+// until then is on record, and counts.
+func TestI80ModelStream(t *testing.T) {
+	g, m := modelScene(t, lab.Options{}, lab.Turn{Text: strings.Repeat("a word ", 50), Until: t.Context().Done()})
+	body := `{"model":"c","stream":true,"tools":[{"name":"Bash"}],"messages":[{"role":"user","content":"go on"}]}`
+	answer, leave := g.OpenModel(t.Context(), "POST", "anthropic", "/v1/messages", body, "Content-Type: application/json", "X-Api-Key: "+g.Person("claude"))
+	defer leave()
+	if _, err := io.ReadFull(answer.Body, make([]byte, 500)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.API(g.Person("root", "admins")).Revoke(t.Context(), access.Revocation{Subject: "people|claude", Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(answer.Body)
+	if err == nil || strings.Contains(string(rest), "message_stop") {
+		t.Errorf("it ended as if it were whole: %v", err)
+	}
+	r := modelBook(t, g, 1)[0]
+	if a := r.Outcome.Answer; !strings.Contains(r.Outcome.Truncated, "a test") || a == nil || !a.Estimated || a.OutputTokens == 0 {
+		t.Errorf("%+v %+v", r.Outcome, a)
+	}
+	if asked := m.Asked(); len(asked) != 1 {
+		t.Errorf("the provider was not let go: %d requests have ended", len(asked))
+	}
+}
+
+// A budget is kept by calls that run at the same time, as by one after the other.
+func TestBudgetOfCallsAtOnce(t *testing.T) {
+	until := make(chan struct{})
+	policy := "rules:\n  - {id: all, protocol: model, effect: allow, reason: a test}\n" +
+		"  - {id: budget, protocol: model, effect: deny, when: 'model.dayTokens + model.reservedTokens > 1000', reason: the budget is used up}\n"
+	g, m := modelScene(t, lab.Options{Policy: map[string]string{"p.yaml": policy}}, lab.Turn{Text: "yes", Until: until})
+	body := `{"model":"c","stream":true,"max_tokens":280,"tools":[{"name":"Bash"}],"messages":[{"role":"user","content":"go on"}]}`
+	codes := make(chan int, 20)
+	for range 20 {
+		go func() {
+			code, _ := g.AskModel("anthropic", g.Person("claude"), body)
+			codes <- code
+		}()
+	}
+	for range 17 { // three of 305 tokens fit into 1000
+		if code := <-codes; code != 403 {
+			t.Errorf("%d", code)
+		}
+	}
+	close(until)
+	for range 3 {
+		if code := <-codes; code != 200 {
+			t.Errorf("%d", code)
+		}
+	}
+	if n := len(m.Asked()); n != 3 {
+		t.Errorf("%d reached the model", n)
+	}
+	if code, answer := g.AskModel("anthropic", g.Person("claude"), body); code != 200 { // 3 × 135 were used
+		t.Errorf("%d %s", code, answer)
 	}
 }
 

@@ -107,3 +107,8 @@ func (u *Upstream) Target(name, more string) string {
 func (u *Upstream) Service(name, more string) string {
 	return fmt.Sprintf("  - name: %s\n    protocol: web\n    url: '%s'\n    caFile: %s\n    token: {file: %s}\n%s", name, u.URL, filepath.Join(u.dir, "ca.crt"), filepath.Join(u.dir, "token"), more)
 }
+
+// ModelTarget is the same for a target of protocol model, whose key is a bearer token.
+func (u *Upstream) ModelTarget(name string) string {
+	return fmt.Sprintf("  - {name: %s, protocol: model, url: '%s', caFile: %s, token: {file: %s}}\n", name, u.URL, filepath.Join(u.dir, "ca.crt"), filepath.Join(u.dir, "token"))
+}

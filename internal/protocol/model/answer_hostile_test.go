@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -218,6 +219,33 @@ func TestReservations(t *testing.T) {
 	if last.SessionTokens != 60 || last.SessionCost != 100 || last.ReservedTokens != 391 || last.ReservedCost != 11+2*380 || len(w.h.used.underWay) != 0 {
 		t.Errorf("%+v, under way %d", last, len(w.h.used.underWay))
 	}
+}
+
+// What was used while a person was asked counts when the call goes on.
+func TestBudgetAfterApproval(t *testing.T) {
+	asked := make(chan bool, 1)
+	w := newWorld(t, reply(200, "application/json", `{"id":"m","usage":{"input_tokens":500,"output_tokens":500}}`), func(o *Options) { o.Hold = time.Minute })
+	w.granted, w.card = make(chan struct{}), func(access.Card) { asked <- true }
+	w.decide = func(op *access.Operation) access.Decision {
+		switch m := op.Model; {
+		case m.SessionTokens > 999:
+			return access.Decision{Effect: access.Deny, Reason: "used up"}
+		case m.MaxTokens == 7:
+			return access.Decision{Effect: access.Approve, Reason: "ask", Approval: &access.ApprovalTerms{Count: 1}}
+		}
+		return access.Decision{Effect: access.Allow}
+	}
+	held := make(chan answer, 1)
+	go func() { held <- w.ask(`{"model":"c","max_tokens":7}`) }()
+	<-asked
+	if got := w.ask(`{"model":"c","max_tokens":8}`); got.code != 200 {
+		t.Errorf("a neighbour: %d %s", got.code, got.body)
+	}
+	close(w.granted)
+	if got := <-held; got.code != 403 || !strings.Contains(got.body, "used up") || len(w.requests()) != 1 {
+		t.Errorf("%d %s, %d were sent", got.code, got.body, len(w.requests()))
+	}
+	w.rows()
 }
 
 // Whoever asks and leaves before the answer has asked all the same.
