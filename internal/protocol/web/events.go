@@ -17,6 +17,8 @@ type events struct {
 	m     masking
 	dst   io.Writer
 	count int64
+	// said is the data of the last event, masked by structure.
+	said []byte
 }
 
 // maxEvent bounds one event, in bytes; a longer one cannot be masked.
@@ -43,6 +45,8 @@ func (x *exchange) pumpEvents(s *sink, body io.Reader, m masking, out *access.Ou
 			return unmaskable(err)
 		}
 		out.Masked = e.count
+		x.result(e.said, out)
+		out.Message = x.hidden(out.Message)
 		if err := s.flush(); err != nil {
 			return err
 		}
@@ -53,6 +57,7 @@ var errNotJSON = errors.New("an event's data is not JSON, in which alone the pol
 
 // event passes on one event. Where its data is JSON it is written anew, the data in one line.
 func (e *events) event(ev *sse.Event) error {
+	e.said = ev.Data
 	raw, err := e.shaped(ev)
 	if err != nil {
 		return err
@@ -90,6 +95,7 @@ func (e *events) shaped(ev *sse.Event) ([]byte, error) {
 	data, ok := e.masked(ev.Data)
 	switch {
 	case ok:
+		e.said = data
 		return rewritten(ev, data), nil
 	case e.m.strict:
 		return nil, errNotJSON

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 
@@ -110,6 +111,40 @@ func nameIn(v string) string {
 		}
 	}
 	return v
+}
+
+// result takes from a message, as it is delivered, whether it is the error that answers this call.
+func (x *exchange) result(message []byte, out *access.Outcome) {
+	var m struct {
+		ID     json.RawMessage
+		Error  *struct{ Message string }
+		Result struct{ IsError bool }
+	}
+	if x.rpc == nil || x.rpc.id == nil || !bytes.Contains(message, []byte("rror\"")) || json.Unmarshal(message, &m) != nil || !bytes.Equal(m.ID, x.rpc.id) {
+		return
+	}
+	switch {
+	case m.Error != nil:
+		out.Message = m.Error.Message
+	case m.Result.IsError:
+		out.Message = "the tool says that it failed"
+	}
+}
+
+// maxResult bounds what is kept of an answer to look for an error in it.
+const maxResult = 64 << 10
+
+// kept passes on an answer, and keeps it as long as it is short.
+type kept struct {
+	io.Writer
+	message []byte
+}
+
+func (k *kept) Write(b []byte) (int, error) {
+	if len(k.message) <= maxResult {
+		k.message = append(k.message, b[:min(len(b), maxResult+1-len(k.message))]...)
+	}
+	return k.Writer.Write(b)
 }
 
 // looksLikeRPC reports whether a server that is not strict could take an object for a message.

@@ -48,6 +48,11 @@ func (x *exchange) relayBody(s *sink, resp *http.Response, m masking, out *acces
 	switch {
 	case mediaType == "text/event-stream":
 		return x.pumpEvents(s, resp.Body, m, out)
+	case isJSON(mediaType) && x.rpc != nil:
+		k := &kept{Writer: s}
+		err := x.pump(s, resp, x.scope.JSON(k, m.shape, m.known), mediaType, out)
+		x.result(k.message, out)
+		return err
 	case isJSON(mediaType), isJSONLines(mediaType):
 		return x.pump(s, resp, x.scope.JSON(s, m.shape, m.known), mediaType, out)
 	case m.strict && resp.StatusCode >= 400:

@@ -360,6 +360,30 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// What a tool answers is the outcome of its call, in JSON and in events, masked; another call's is not.
+func TestMCPResults(t *testing.T) {
+	for _, x := range []struct{ answer, want string }{
+		{`{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"no, ` + secret + `"}}`, "no, gbm-"},
+		{`{"jsonrpc":"2.0","id":7,"result":{"isError":true,"content":[]}}`, "the tool says that it failed"},
+		{`{"jsonrpc":"2.0","id":7,"result":{"isError":false}}`, ""},
+		{`{"jsonrpc":"2.0","id":8,"error":{"code":1,"message":"another call"}}`, ""},
+	} {
+		for _, events := range []bool{false, true} {
+			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				if events {
+					reply(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\ndata: "+x.answer+"\n\n")(rw, r)
+					return
+				}
+				reply(200, "application/json", x.answer)(rw, r)
+			})
+			w.do("POST", "/mcp", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}`, "Content-Type", "application/json")
+			if o := w.rows()[0].Outcome; o == nil || !strings.HasPrefix(o.Message, x.want) || (o.Message == "") != (x.want == "") || strings.Contains(o.Message, secret) {
+				t.Errorf("%s, events %v: %+v", x.answer, events, o)
+			}
+		}
+	}
+}
+
 // The same call of a tool made again joins its approval although its id is another; any other difference is another call.
 func TestMCPAgain(t *testing.T) {
 	w := newWorld(t, reply(200, "text/plain", "ok"), func(o *Options) { o.Hold = time.Millisecond })
