@@ -25,7 +25,7 @@ import (
 // world is a handler with the real gate and recorder, in front of git's own http-backend.
 type world struct {
 	*protocoltest.World
-	t     *testing.T
+	t     testing.TB
 	front *httptest.Server
 	h     *Handler
 	dir   string // of the agent's work tree
@@ -39,9 +39,9 @@ type world struct {
 	seen []string           // requests that reached the host
 }
 
-func newWorld(t *testing.T, change ...func(*Options)) *world { return newWorldOf(t, "sha1", change...) }
+func newWorld(t testing.TB, change ...func(*Options)) *world { return newWorldOf(t, "sha1", change...) }
 
-func newWorldOf(t *testing.T, format string, change ...func(*Options)) *world {
+func newWorldOf(t testing.TB, format string, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{World: protocoltest.New(t), t: t, dir: t.TempDir(), repo: filepath.Join(t.TempDir(), "team", "app.git")}
 	w.git("", "init", "-q", "--bare", "-b", "main", "--object-format="+format, w.repo)

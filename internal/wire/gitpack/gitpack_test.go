@@ -2,15 +2,17 @@ package gitpack
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"hash/adler32"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"fmt"
 )
 
 var wide = Limits{Objects: 1 << 20, Inflated: 1 << 30, Kept: 64 << 20}
@@ -186,4 +188,78 @@ func FuzzPatch(f *testing.F) {
 			t.Fatal(len(out))
 		}
 	})
+}
+
+// Whatever mode marks a folder, git takes it for one; and so does this.
+func TestModes(t *testing.T) {
+	for mode, want := range map[string]string{"40000": "40000", "040000": "40000", "40755": "40000", "100644": "100644", "100664": "100644", "100755": "100755", "100700": "100755", "120000": "120000", "120777": "120000", "160000": "160000",
+		"1040000": "", "0": "", "10644": "", "4000x": "", "": "", "20000": ""} {
+		entries, err := ParseTree(append([]byte(mode+" x\x00"), make([]byte, 20)...), 20)
+		if (err == nil) != (want != "") || err == nil && entries[0].Mode != want {
+			t.Errorf("%q: %+v %v", mode, entries, err)
+		}
+	}
+}
+
+// object writes one of a pack.
+func object(kind byte, name []byte, data []byte) []byte {
+	n := len(data)
+	head := []byte{kind<<4 | byte(n&15)}
+	for n >>= 4; n > 0; n >>= 7 {
+		head[len(head)-1] |= 0x80
+		head = append(head, byte(n&0x7f))
+	}
+	// A stream of one stored block (RFC 1950, RFC 1951): compressing costs more than reading.
+	b := append(append(head, name...), 0x78, 0x01, 0x01)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(data)))
+	b = binary.LittleEndian.AppendUint16(b, ^uint16(len(data)))
+	return binary.BigEndian.AppendUint32(append(b, data...), adler32.Checksum(data))
+}
+
+func packOf(objects ...[]byte) []byte {
+	b := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), uint32(len(objects)))
+	for _, o := range objects {
+		b = append(b, o...)
+	}
+	sum := sha1.Sum(b)
+	return append(b, sum[:]...)
+}
+
+// Deltas by name that come before what they are made of, each before its own base, are all resolved, in a time that grows with
+// their number: a pack of many costs no more than each.
+func TestDeltasBackwards(t *testing.T) {
+	const n = 50_000 // one by one it would take minutes
+	text := func(i int) []byte { return fmt.Appendf(nil, "%06d", i) }
+	tag := func(i int) []byte {
+		return append([]byte("object 1234567890123456789012345678901234567890\ntype commit\ntag x\n\n"), text(i)...)
+	}
+	id := func(i int) []byte {
+		b := tag(i)
+		sum := sha1.Sum(append(fmt.Appendf(nil, "tag %d\x00", len(b)), b...))
+		return sum[:]
+	}
+	var objects [][]byte
+	size := len(tag(0))
+	for i := n; i > 0; i-- {
+		delta := append([]byte{byte(size), byte(size), 0x90, byte(size - 6), 6}, text(i)...)
+		objects = append(objects, object(nameType, id(i-1), delta))
+	}
+	objects = append(objects, object(tagType, nil, tag(0)))
+	p, err := Read(bytes.NewReader(packOf(objects...)), 20, wide)
+	if err != nil || p.Unresolved != 0 || len(p.Tags) != n+1 {
+		t.Fatalf("%v, %d tags, %d unresolved", err, len(p.Tags), p.Unresolved)
+	}
+}
+
+// What is kept is charged with all that it costs: many small objects are no way round the bound.
+func TestKeptIsCharged(t *testing.T) {
+	const n = 20_000
+	var objects [][]byte
+	for i := range n {
+		objects = append(objects, object(nameType, binary.BigEndian.AppendUint64(make([]byte, 12), uint64(i)), []byte{0, 0}))
+	}
+	p, err := Read(bytes.NewReader(packOf(objects...)), 20, Limits{Objects: n, Inflated: 1 << 30, Kept: 4 << 20})
+	if err != nil || !p.Dropped || p.Unresolved == 0 || p.Unresolved > 4<<20/overhead || p.Kept > 4<<20 {
+		t.Fatalf("%v %+v", err, p)
+	}
 }
