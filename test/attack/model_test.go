@@ -213,7 +213,7 @@ func TestI80ModelStream(t *testing.T) {
 		t.Errorf("it ended as if it were whole: %v", err)
 	}
 	r := modelBook(t, g, 1)[0]
-	if a := r.Outcome.Answer; !strings.Contains(r.Outcome.Truncated, "a test") || a == nil || !a.Estimated || a.OutputTokens == 0 {
+	if a := r.Outcome.Answer; !strings.Contains(r.Outcome.Truncated, "revoked") || a == nil || !a.Estimated || a.OutputTokens == 0 {
 		t.Errorf("%+v %+v", r.Outcome, a)
 	}
 	for i := 0; len(m.Asked()) != 1; i++ { // it is kept when it has ended
