@@ -34,6 +34,8 @@ type proxyRelay struct {
 	tls     *tls.Config
 	token   func(context.Context) (string, error)
 	clear   http.RoundTripper // for requests of scheme http
+	// trace is that of the command which is run, where a request says none; empty where it serves others.
+	trace string
 }
 
 // runProxy serves as the proxy of a command, or of whoever is told.
@@ -80,6 +82,7 @@ func (o *connectOptions) runProxy(cmd *cobra.Command, command []string) error {
 		}
 		return serve()
 	}
+	p.trace = os.Getenv("TRACEPARENT")
 	go func() {
 		if err := serve(); err != nil {
 			slog.Error("the proxy has ended", "error", err)
@@ -185,7 +188,7 @@ func (p *proxyRelay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !protocol.IsTrace(user) {
-		user = os.Getenv("TRACEPARENT")
+		user = p.trace
 	}
 	if protocol.IsTrace(user) {
 		token += "~" + user
