@@ -237,6 +237,7 @@ func (d *Decision) AppendJSON(b []byte) ([]byte, error) {
 			m := BeginJSON(w.b)
 			m.Text("name", d.Masks[i].Name)
 			m.texts("paths", d.Masks[i].Paths)
+			m.texts("detectors", d.Masks[i].Detectors)
 			w.b = m.End()
 		})
 	}

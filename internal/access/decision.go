@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -81,11 +82,36 @@ type Decision struct {
 
 // Mask is one thing to hide in an answer.
 type Mask struct {
-	// Name is MaskSecrets, MaskKnown, or a mask that the policy defines.
+	// Name is MaskSecrets, MaskKnown, MaskCredentials, or a mask that the policy defines.
 	Name string `json:"name"`
 	// Paths are the JSON paths that a mask of the policy hides in each object, such as "data.password";
 	// "*" stands for any one key or index.
 	Paths []string `json:"paths,omitempty"`
+	// Detectors are rules, and groups of them, that find what a mask hides wherever it stands.
+	Detectors []string `json:"detectors,omitempty"`
+}
+
+// Detectors are those of all masks, each once.
+func Detectors(masks []Mask) (out []string) {
+	for _, m := range masks {
+		switch {
+		case len(m.Detectors) == 0:
+		case out == nil:
+			out = m.Detectors[:len(m.Detectors):len(m.Detectors)]
+		default:
+			for _, d := range m.Detectors {
+				if !slices.Contains(out, d) {
+					out = append(out, d)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// HidesKnown reports whether one of masks hides what is known to be secret, as do those with detectors.
+func HidesKnown(masks []Mask) bool {
+	return slices.ContainsFunc(masks, func(m Mask) bool { return m.Name == MaskKnown || len(m.Detectors) > 0 })
 }
 
 const (
@@ -93,6 +119,8 @@ const (
 	MaskSecrets = "secrets"
 	// MaskKnown hides values that the gateway has seen to be secret, wherever they turn up again.
 	MaskKnown = "known"
+	// MaskCredentials hides what has the form of a credential, though the gateway never saw it before.
+	MaskCredentials = "credentials"
 )
 
 // PlaceholderPrefix begins what stands in the place of a masked value where that is text.

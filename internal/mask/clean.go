@@ -1,6 +1,7 @@
 package mask
 
-// Clean reports whether nothing in b is known to be secret: then a TextWriter would pass it on as it is. It copies nothing.
+// Clean reports whether nothing in b is known to be secret, and nothing in it, or in a part of it taken by itself, begins as
+// what detectors find does: then a TextWriter would pass it on as it is. It copies nothing.
 func (s *Scope) Clean(b []byte) bool {
 	t := s.newStream()
 	own := t.buf
@@ -13,7 +14,7 @@ func (s *Scope) Clean(b []byte) bool {
 	clean := len(t.spans) == 0
 	t.buf = own
 	t.free()
-	return clean
+	return clean && (s.detectors == nil || !s.detectors.MayHold(b))
 }
 
 // Placeholders makes placeholders of many values, without allocating. It is not safe for concurrent use.

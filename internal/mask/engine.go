@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask/detect"
 )
 
 // Options make an Engine. The zero value of each field but Key is its default.
@@ -74,6 +75,7 @@ type Engine struct {
 	writers   sync.Pool // *parser
 	streams   sync.Pool // *stream
 	parts     sync.Pool // *learner
+	sets      sync.Map  // *detect.Set by the names of its detectors
 }
 
 // New makes an Engine that knows nothing yet.
@@ -113,6 +115,8 @@ type Scope struct {
 	block interface{ Encrypt(dst, src []byte) }
 	// quiet: what it masks is not learned.
 	quiet bool
+	// detectors find what is secret though it was never known; nil: none do.
+	detectors *detect.Set
 }
 
 // Scope gives the view of one session.

@@ -12,6 +12,7 @@ type span struct {
 	before     int  // characters of the first base64 quad before the pattern
 	more       bool // a further piece of a longer value
 	token      bool // known by its form
+	from       int  // of what a detector found: one more than where what finds it again begins
 	sum        digest
 }
 

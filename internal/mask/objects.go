@@ -65,6 +65,7 @@ func (p *parser) ready(all bool) int {
 func (p *parser) gone(n int) {
 	p.out = p.out[:copy(p.out, p.out[n:])]
 	p.shift(n, -n)
+	p.swept = max(0, p.swept-n)
 }
 
 // letGo settles what was read of an object that is too long. A string that it ends in is searched from now on as it
@@ -74,6 +75,7 @@ func (p *parser) letGo() {
 		p.sweep(p.open)
 		text := append(p.room[:0], p.out[p.open:]...)
 		p.ownStream().reset()
+		p.stream.prime(p.before, true)
 		p.out, p.room, p.skipped = p.stream.write(p.out[:p.open], text), text, false
 	}
 	p.settled = len(p.out)

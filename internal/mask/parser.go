@@ -1,5 +1,7 @@
 package mask
 
+import "gatebook/internal/mask/detect"
+
 // want is what may come next.
 type want uint8
 
@@ -41,6 +43,11 @@ type parser struct {
 
 	// exposed is what sweep looks at.
 	exposed []exposed
+	// before is the end of what was searched for detectors, swept how much of out was; around is room for both.
+	before, around []byte
+	swept          int
+	suspects       []detect.Found
+	scanner        detect.Scanner
 
 	// more says that the piece can be had again from any token on, with what comes after it.
 	more bool
@@ -74,7 +81,8 @@ func (s *Scope) newParser(shape *Shape, known bool) *parser {
 	if !ok {
 		p = &parser{keyed: make([]byte, keyBytes, keyBytes+4096)}
 	}
-	p.s, p.known = s, known
+	p.s, p.known = s, known || s.detectors != nil
+	p.before, p.swept = p.before[:0], 0
 	p.root = nil
 	if shape != nil {
 		p.root = shape.root
@@ -96,7 +104,7 @@ func (p *parser) free() {
 		p.secret.drop()
 		p.secret = nil
 	}
-	for _, b := range []*[]byte{&p.out, &p.room, &p.keyed, &p.plain, &p.scratch} {
+	for _, b := range []*[]byte{&p.out, &p.room, &p.keyed, &p.plain, &p.scratch, &p.before, &p.around} {
 		clear((*b)[:cap(*b)])
 		if cap(*b) > 2*step {
 			*b = nil
@@ -314,7 +322,7 @@ func (p *parser) number(b []byte, start, end int) {
 			p.look(b, start, end)
 			return
 		}
-		if _, found := p.lookUp(text); !found {
+		if _, found := p.lookUp(text, nil, false); !found {
 			return
 		}
 	}

@@ -202,7 +202,7 @@ func (r *restorer) masked(o place, a *action, text []byte) bool {
 			return true
 		}
 	}
-	if shown, found := r.p.lookUp(raw); found && bytes.Equal(unescape(nil, shown), text) {
+	if shown, found := r.p.lookUp(raw, nil, true); found && bytes.Equal(unescape(nil, shown), text) {
 		return true
 	}
 	return bytes.Equal(unescape(nil, raw), text) // it stands there: no placeholder at all

@@ -272,6 +272,7 @@ func (p *parser) begin(b []byte, start, end int, a *action) {
 		p.secret = p.newSecret(a)
 	case p.known && !p.ahead:
 		p.ownStream().reset()
+		p.stream.prime(p.before, true)
 	default:
 		p.skipped = true
 	}
@@ -340,7 +341,7 @@ func (p *parser) look(b []byte, start, end int) {
 
 // search replaces known values in the string content b[start:end].
 func (p *parser) search(b []byte, start, end int) {
-	if text, found := p.lookUp(b[start:end]); found {
+	if text, found := p.lookUp(b[start:end], p.context(b, 0, start), true); found {
 		n := p.stream.masked
 		p.replace(b, start, end, text)
 		p.masked += n - 1
@@ -348,15 +349,18 @@ func (p *parser) search(b []byte, start, end int) {
 }
 
 // lookUp gives text with known values replaced, if there are any. The parser owns it.
-func (p *parser) lookUp(text []byte) ([]byte, bool) {
+//
+// before and quoted are what detectors need to know: what stands before it, and whether it is what a JSON string holds.
+func (p *parser) lookUp(text, before []byte, quoted bool) ([]byte, bool) {
 	if !p.known || len(text) < windowBytes {
 		return nil, false
 	}
-	if x := p.s.e.index.Load(); x.next(text, 0) < 0 && bytes.IndexByte(text, '\\') < 0 && bytes.IndexByte(text, '%') < 0 && nextToken(text, 0) == len(text) {
+	if x := p.s.e.index.Load(); p.s.detectors == nil && x.next(text, 0) < 0 && bytes.IndexByte(text, '\\') < 0 && bytes.IndexByte(text, '%') < 0 && nextToken(text, 0) == len(text) {
 		return nil, false
 	}
 	t := p.ownStream()
 	t.reset()
+	t.prime(before, quoted)
 	p.scratch = t.write(p.scratch[:0], text)
 	p.scratch = t.run(p.scratch, ended)
 	return p.scratch, t.masked > 0

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"slices"
+
+	"gatebook/internal/mask/detect"
 )
 
 // mode says what follows the bytes that a stream has been given.
@@ -38,6 +40,11 @@ type stream struct {
 	buf          []byte
 	out, covered int
 	masked       int64
+	// floor is before which nothing is replaced: context that went out elsewhere. cut says that buf does not begin where
+	// the stream does, quoted that the stream is what a JSON string holds.
+	floor       int
+	cut, quoted bool
+	scanner     detect.Scanner
 
 	// of the current run
 	mode       mode
@@ -58,6 +65,7 @@ func (s *Scope) newStream() *stream {
 
 func (t *stream) reset() {
 	t.buf, t.out, t.covered, t.masked = t.buf[:0], 0, -1, 0
+	t.floor, t.cut, t.quoted = 0, false, false
 }
 
 // free forgets all bytes and gives the stream back.
@@ -94,6 +102,10 @@ func (t *stream) run(dst []byte, m mode) []byte {
 	whole := view{text: t.buf, cut: m != ended}
 	t.windows(&whole)
 	t.search(&whole, 0)
+	keep := len(t.buf)
+	if t.s.detectors != nil {
+		keep = t.detect()
+	}
 	limit := len(t.buf)
 	switch m {
 	case going:
@@ -102,7 +114,16 @@ func (t *stream) run(dst []byte, m mode) []byte {
 		limit = t.live
 	}
 	dst = t.emit(dst, limit)
-	t.forget(min(t.open, t.live) - lookback)
+	keep = min(keep, t.open, t.live) - lookback
+	if t.s.detectors != nil {
+		keep = min(keep, t.out-contextBytes)
+		for i := range t.spans {
+			if f := &t.spans[i]; f.from > 0 && f.end > t.out {
+				keep = min(keep, f.from-1)
+			}
+		}
+	}
+	t.forget(keep)
 	return dst
 }
 
@@ -169,6 +190,7 @@ func (t *stream) forget(n int) {
 	clear(t.buf[rest:])
 	t.buf = t.buf[:rest]
 	t.out -= n
+	t.floor, t.cut = max(0, t.floor-n), true
 	t.covered = max(-1, t.covered-n)
 }
 

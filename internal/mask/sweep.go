@@ -34,6 +34,7 @@ func (p *parser) sweep(end int) int {
 	escape, percent, token := next(p.out, 0, '\\'), next(p.out, 0, '%'), nextToken(p.out, 0)
 	p.room = p.room[:0]
 	kept, done := 0, 0
+	suspects := p.suspect(end)
 	for ; done < len(p.exposed) && int(p.exposed[done].end) <= end; done++ {
 		v := &p.exposed[done]
 		if escape < int(v.start) {
@@ -45,7 +46,7 @@ func (p *parser) sweep(end int) int {
 		if token < int(v.start) {
 			token = nextToken(p.out, int(v.start))
 		}
-		if min(escape, percent, token) >= int(v.end) && !x.mayHold(p.out, int(v.start), int(v.end)) {
+		if min(escape, percent, token) >= int(v.end) && !v.suspected(&suspects) && !x.mayHold(p.out, int(v.start), int(v.end)) {
 			continue
 		}
 		if with, found := p.hideKnown(v); found {
@@ -54,12 +55,14 @@ func (p *parser) sweep(end int) int {
 		}
 	}
 	p.exposed = slices.Delete(p.exposed, 0, done)
+	p.remember(p.out[min(p.swept, end):end])
 	if kept > 0 {
 		p.room = append(p.room, p.out[kept:end]...)
 		p.out = slices.Replace(p.out, 0, end, p.room...)
 		p.shift(end, len(p.room)-end)
 		end = len(p.room)
 	}
+	p.swept = max(p.swept, end)
 	return end
 }
 
@@ -88,12 +91,13 @@ func (p *parser) hideKnown(v *exposed) ([]byte, bool) {
 			return p.scratch, n > 0
 		}
 	}
-	with, found := p.lookUp(text)
+	quoted := v.start > 0 && p.out[v.start-1] == '"'
+	with, found := p.lookUp(text, p.context(p.out, p.swept, int(v.start)), quoted)
 	if !found {
 		return nil, false
 	}
 	p.masked += p.stream.masked
-	if v.start > 0 && p.out[v.start-1] == '"' {
+	if quoted {
 		return with, true
 	}
 	p.keyed = append(p.keyed[:keyBytes], text...)

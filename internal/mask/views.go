@@ -189,12 +189,15 @@ func (s *stream) windows(v *view) {
 
 // judge looks whether a pattern begins at position i of the stream.
 func (s *stream) judge(i int) {
+	if i < s.floor {
+		return
+	}
 	found, v := s.match.at(s.buf, i, s.mode == ended)
 	switch v {
 	case perhaps:
 		s.live = min(s.live, i)
 	case yes:
-		found.start, _ = back(s.buf, i, found.before, 0)
+		found.start, _ = back(s.buf, i, found.before, s.floor)
 		found.start = unitStart(s.buf, found.start)
 		found.end = unitEnd(s.buf, found.end)
 		if found.token && !s.admit(&found) {

@@ -176,8 +176,8 @@ rules:
   - {id: no, protocol: kubernetes, effect: deny, reason: never, when: 'kubernetes.namespace == "no"'}
 `
 	s := load(t, policy)
-	builtin := []access.Mask{{Name: "known"}, {Name: "m", Paths: []string{"data.x"}}, {Name: "secrets"}}
-	withN := []access.Mask{builtin[0], builtin[1], {Name: "n", Paths: []string{"data.y"}}, builtin[2]}
+	builtin := []access.Mask{{Name: "credentials", Detectors: []string{"credentials"}}, {Name: "known"}, {Name: "m", Paths: []string{"data.x"}}, {Name: "secrets"}}
+	withN := []access.Mask{builtin[0], builtin[1], builtin[2], {Name: "n", Paths: []string{"data.y"}}, builtin[3]}
 	hit := func(id string, e access.Effect, reason, advice string) access.RuleHit {
 		return access.RuleHit{ID: id, Effect: e, Reason: reason, Advice: advice}
 	}

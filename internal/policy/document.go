@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask/detect"
 )
 
 // document is what one file says, before its conditions are compiled.
@@ -42,7 +43,7 @@ func (r *reader) document() *document {
 			// enforce (the default) or observe: then everything is allowed, and the record says what it would have been.
 			// Masks are applied all the same. Given once for the whole policy.
 			"mode": func(n *yaml.Node) { d.mode = r.mode(n, d.mode) },
-			// Names of the masks applied to every answer. The default is [secrets, known]; [] leaves it to the rules.
+			// Names of the masks applied to every answer. The default is [secrets, known, credentials]; [] leaves it to the rules.
 			// Given once for the whole policy.
 			"masking": func(n *yaml.Node) { d.masking = append(make([]string, 0, 2), r.strings(n)...) },
 			// Masks of your own, for rules and masking to name.
@@ -196,19 +197,39 @@ func (r *reader) mode(n *yaml.Node, before *bool) *bool {
 func (r *reader) mask(n *yaml.Node) access.Mask {
 	var m access.Mask
 	r.mapping(n, "a mask", map[string]func(*yaml.Node){
-		// How rules and masking name it. secrets and known are built in: what the protocol knows to be secret by its
-		// structure (Secrets, tokens, keys), and values that the gateway has seen to be secret, wherever they turn up.
+		// How rules and masking name it. secrets, known and credentials are built in: what the protocol knows to be secret
+		// by its structure (Secrets, tokens, keys); values that the gateway has seen to be secret, wherever they turn up;
+		// and what has the form of a credential, by the detectors of the group credentials.
 		"name": func(n *yaml.Node) { m.Name = r.string(n) },
 		// JSON paths to hide in each object of the answer, such as data.password; * stands for any one key or index.
 		"paths": func(n *yaml.Node) { m.Paths = r.strings(n) },
+		// Detectors, by name, or groups of them: credentials (of a form that stands for nothing else), assigned (a value
+		// beside the name of whom it is for), generic (a value beside any name that sounds secret) and personal (e-mail
+		// addresses, payment cards, bank accounts and the like). What they find is hidden wherever it stands, and so is
+		// whatever is known to be secret. docs/reference/detectors.md lists them.
+		"detectors": func(n *yaml.Node) {
+			known := detect.Names()
+			r.sequence(n, func(n *yaml.Node) {
+				name := r.string(n)
+				m.Detectors = append(m.Detectors, name)
+				if slices.Contains(known, name) {
+					return
+				}
+				hint := "docs/reference/detectors.md lists them; their groups are " + strings.Join(detect.Groups(), ", ")
+				if like := nearest(name, known); like != "" {
+					hint = "did you mean " + strconv.Quote(like) + "?"
+				}
+				r.fail(n, "detector %q is not known; %s", name, hint)
+			})
+		},
 	})
 	switch {
 	case m.Name == "":
 		r.fail(n, "a mask needs a name")
-	case m.Name == access.MaskSecrets || m.Name == access.MaskKnown:
+	case m.Name == access.MaskSecrets || m.Name == access.MaskKnown || m.Name == access.MaskCredentials:
 		r.fail(n, "mask %q is built in; choose another name", m.Name)
-	case len(m.Paths) == 0:
-		r.fail(n, "mask %q needs paths, such as data.password", m.Name)
+	case len(m.Paths)+len(m.Detectors) == 0:
+		r.fail(n, "mask %q needs paths, such as data.password, or detectors, such as credentials", m.Name)
 	}
 	for _, p := range m.Paths {
 		if slices.Contains(strings.Split(p, "."), "") {

@@ -124,7 +124,7 @@ cases:
 		}
 		return report.Results[0].Differences
 	}
-	if got := run("{effect: approve, risk: low, rules: [a], only: true, reason: why, masks: [secrets, known], needs: []}"); got != nil {
+	if got := run("{effect: approve, risk: low, rules: [a], only: true, reason: why, masks: [secrets, known, credentials], needs: []}"); got != nil {
 		t.Errorf("%q", got)
 	}
 	for expect, want := range map[string]string{
@@ -134,7 +134,7 @@ cases:
 		"{effect: approve, rules: [], only: true}": "rules that count are a, want only ",
 		"{effect: approve, reason: because}":       `reason is "why not", want "because" in it`,
 		"{effect: approve, advice: x}":             `advice is "", want "x" in it`,
-		"{effect: approve, masks: []}":             "masks are [known secrets], want []",
+		"{effect: approve, masks: []}":             "masks are [credentials known secrets], want []",
 		"{effect: approve, needs: [x]}":            "needs are [], want [x]",
 	} {
 		if got := run(expect); !cmp.Equal(got, []string{want}) {

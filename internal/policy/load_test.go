@@ -43,6 +43,9 @@ func TestLoadNamesMistakes(t *testing.T) {
 		"bad count":              {"rules:\n  - id: a\n    effect: approve\n    reason: r\n    approvers: {count: 0}\n", `"0" is not a whole number of at least 1`},
 		"unknown mask":           {head + "    masks: [secret]\n", `mask "secret" is not defined; did you mean "secrets"?`},
 		"mask without paths":     {"masks: [{name: m}]\n" + head, `mask "m" needs paths`},
+		"unknown detector":       {"masks:\n  - name: m\n    detectors: [personal, git-hub-token]\n" + head, `p.yaml:3:27: detector "git-hub-token" is not known; did you mean "github-token"?`},
+		"no detector at all":     {"masks: [{name: m, detectors: [xyzzyxyzzyxyzzy]}]\n" + head, `detector "xyzzyxyzzyxyzzy" is not known; docs/reference/detectors.md lists them; their groups are credentials, assigned, generic, personal`},
+		"credentials redefined":  {"masks: [{name: credentials, paths: [a]}]\n" + head, `mask "credentials" is built in`},
 		"mask redefined":         {"masks: [{name: known, paths: [a]}]\n" + head, `mask "known" is built in`},
 		"mask path":              {"masks: [{name: m, paths: [a..b]}]\n" + head, `has an empty part`},
 		"unknown masking":        {"masking: [all]\n" + head, `mask "all" is not defined`},
@@ -98,7 +101,7 @@ func TestDigest(t *testing.T) {
 		"order":    digest("# c\nrules:\n  - " + b + "\n  - " + strings.Replace(a, "get, list", "list, get", 1) + " # c\n"),
 		"files":    digest("rules: ["+b+"]", "rules: ["+a+"]"),
 		"YAML":     digest("rules: [" + a + "]\n---\nrules: [" + b + "]"),
-		"defaults": digest("mode: enforce\nmasking: [known, secrets]\nrules: [" + a + ", " + b + "]"),
+		"defaults": digest("mode: enforce\nmasking: [known, credentials, secrets]\nrules: [" + a + ", " + b + "]"),
 	} {
 		if same != one {
 			t.Errorf("%s changes the digest", name)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask/detect"
 )
 
 // Set is a loaded policy. It is immutable and safe for concurrent use.
@@ -115,9 +116,10 @@ func (l *loader) finish() {
 	s := l.set
 	s.masks[access.MaskSecrets] = access.Mask{Name: access.MaskSecrets}
 	s.masks[access.MaskKnown] = access.Mask{Name: access.MaskKnown}
+	s.masks[access.MaskCredentials] = access.Mask{Name: access.MaskCredentials, Detectors: []string{detect.Credentials}}
 	s.observe = l.mode != nil && *l.mode
 	if l.masking == nil {
-		l.masking = []string{access.MaskSecrets, access.MaskKnown}
+		l.masking = []string{access.MaskSecrets, access.MaskKnown, access.MaskCredentials}
 	}
 	for _, name := range l.masking {
 		if m, ok := l.mask(name, l.maskFile, 0, 0); ok {

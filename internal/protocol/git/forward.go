@@ -113,23 +113,24 @@ func (x *exchange) request(p gate.Permit) *http.Request {
 	return req
 }
 
-// knownOf reads which masks apply: known values in text. A mask by path means nothing in a repository.
-func knownOf(masks []access.Mask) (known bool, why *access.Refusal) {
+// masking reads which masks apply, known values and detectors in text, and whether there are any. A repository has no structure
+// that says what is secret, and a mask by path means nothing in it.
+func (x *exchange) masking(masks []access.Mask) (known bool, why *access.Refusal) {
 	for _, m := range masks {
-		switch {
-		case m.Name == access.MaskKnown:
-			known = true
-		case m.Name == access.MaskSecrets: // a repository has no structure that says what is secret
-		default:
+		if len(m.Paths) > 0 {
 			return false, access.Refuse(access.CodeUnmaskable, nil, "mask %q of the policy cannot be applied to git", m.Name)
 		}
 	}
-	return known, nil
+	var err error
+	if x.scope, err = x.scope.Detecting(access.Detectors(masks)); err != nil {
+		return false, access.Refuse(access.CodeUnmaskable, err, "the masks of the policy cannot be applied")
+	}
+	return access.HidesKnown(masks), nil
 }
 
 // send asks the upstream and relays what it answers.
 func (x *exchange) send(s *sink, p gate.Permit, out *access.Outcome) error {
-	known, why := knownOf(p.Decision().Masks)
+	known, why := x.masking(p.Decision().Masks)
 	if why != nil {
 		return why
 	}

@@ -81,7 +81,7 @@ func (n *noting) Read(b []byte) (int, error) {
 }
 
 func (x *exchange) sendPush(s *sink, p gate.Permit, t *teller, out *access.Outcome) error {
-	known, why := knownOf(p.Decision().Masks)
+	known, why := x.masking(p.Decision().Masks)
 	if why != nil {
 		return why
 	}

@@ -29,7 +29,7 @@ const (
 
 // learnBefore makes known what the answer to a permitted operation may hold. Nothing of it goes upstream before.
 func (x *exchange) learnBefore(p gate.Permit) *access.Refusal {
-	if !slices.ContainsFunc(p.Decision().Masks, func(m access.Mask) bool { return m.Name == access.MaskKnown }) {
+	if !access.HidesKnown(p.Decision().Masks) {
 		return nil
 	}
 	var err error

@@ -110,15 +110,17 @@ func (m masking) none() bool { return m.shape == nil && !m.known }
 
 // maskingOf reads the masks of a decision for this request.
 func (x *exchange) maskingOf(masks []access.Mask) (masking, error) {
-	var m masking
+	m := masking{known: access.HidesKnown(masks)}
+	var err error
+	if x.scope, err = x.scope.Detecting(access.Detectors(masks)); err != nil {
+		return m, err
+	}
 	var custom []mask.Rule
 	structure := false
 	for _, k := range masks {
 		switch {
 		case k.Name == access.MaskSecrets:
 			structure = true
-		case k.Name == access.MaskKnown:
-			m.known = true
 		}
 		for _, p := range k.Paths {
 			custom = append(custom, mask.Rule{Path: p, Encoding: mask.Text})
@@ -134,7 +136,6 @@ func (x *exchange) maskingOf(masks []access.Mask) (masking, error) {
 	if structure {
 		custom = append(secretRules(x.k), custom...)
 	}
-	var err error
 	if m.shape, err = mask.Compile(anywhere(custom)); err != nil {
 		return m, fmt.Errorf("compiling the masks of the policy: %w", err)
 	}

@@ -33,11 +33,17 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, kind strea
 		out = access.Outcome{ExitCode: -1, Code: h.refuseStream(w, r, p, why), Message: why.Message}
 		return
 	}
+	masks, err := h.streamMasks(p)
+	if err != nil {
+		why := access.Refuse(access.CodeUnmaskable, err, "the masks of the policy cannot be applied")
+		out = access.Outcome{ExitCode: -1, Code: h.refuseStream(w, r, p, why), Message: why.Message}
+		return
+	}
 	header := streamHeader(r.Header)
 	header.Set("Audit-Id", string(p.Operation().ID)) // the API server's own audit log then names the operation
 	s := stream.Session{
 		Kind: kind, Upstream: permitted{h.o.Upstream, p}, URL: to, Header: header, Book: p,
-		Masks: h.streamMasks(p),
+		Masks: masks,
 		Failed: func(err error) {
 			h.o.Log.Warn("a stream was ended", "operation", p.Operation().ID, "error", err)
 		},
@@ -101,20 +107,22 @@ func forwardPorts(ports []int64) []uint16 {
 
 // streamMasks hides known values from the client where policy says so, and from the record of what the client sends
 // always.
-func (h *Handler) streamMasks(p gate.Permit) stream.Masks {
-	scope := h.o.Masks.Scope(p.Operation().Session)
+func (h *Handler) streamMasks(p gate.Permit) (stream.Masks, error) {
+	masks := p.Decision().Masks
+	scope, err := h.o.Masks.Scope(p.Operation().Session).Detecting(access.Detectors(masks))
+	if err != nil {
+		return stream.Masks{}, err
+	}
 	text := func(dst io.Writer) stream.Text { return scope.Text(dst) }
 	claimed := func(dst io.Writer) stream.Text { return scope.Quiet().Text(dst) }
 	m := stream.Masks{Record: claimed, Digest: func(name recording.Stream, at int64, b []byte) string {
 		place := appendField(appendField(nil, string(p.Operation().ID)), string(name))
 		return scope.Placeholder(append(binary.BigEndian.AppendUint64(place, uint64(at)), b...))
 	}}
-	for _, d := range p.Decision().Masks {
-		if d.Name == access.MaskKnown {
-			m.Client = text
-		}
+	if access.HidesKnown(masks) {
+		m.Client = text
 	}
-	return m
+	return m, nil
 }
 
 // refuseStream answers with a Status and gives its code.

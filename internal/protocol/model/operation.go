@@ -79,7 +79,7 @@ func (x *exchange) readBody() (why *access.Refusal) {
 // find looks for secrets in what is sent.
 func (x *exchange) find() *access.Refusal {
 	for _, sent := range [][]byte{x.body, lines(x.r.Method, x.r.URL.RequestURI(), x.header)} {
-		names, values := detect(sent)
+		names, values := x.h.find(sent)
 		for _, v := range values {
 			for _, form := range unescaped(v) {
 				x.h.o.Found.Learn(form)

@@ -139,6 +139,11 @@ func TestToken(t *testing.T) {
 
 // Each detector finds what it is for, whole, and leaves alone what is like it.
 func TestDetectors(t *testing.T) {
+	detectors, err := newDetectors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	detect := (&Handler{detectors: detectors}).find
 	// Put together here, so that this file holds none.
 	a := func(n int) string { return strings.Repeat("aB3dE5gH7j", n/10+1)[:n] }
 	key := "-----BEGIN RSA PRIVATE KEY-----\\n" + strings.Repeat(a(64)+"\\n", 3) + "-----END RSA PRIVATE KEY-----"
@@ -190,7 +195,6 @@ func FuzzQuestion(f *testing.F) {
 		if strings.Contains(m.Prompt, "<system-reminder></system-reminder>") {
 			t.Errorf("a reminder is left in %q", m.Prompt)
 		}
-		_, _ = detect([]byte(body))
 	})
 }
 

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/mask"
+	"gatebook/internal/mask/detect"
 )
 
 // Gate is what decides, records and permits.
@@ -65,8 +67,9 @@ type Options struct {
 
 // Handler serves one provider. It is safe for concurrent use.
 type Handler struct {
-	o    Options
-	used *usage
+	o         Options
+	used      *usage
+	detectors *detect.Set
 }
 
 // New makes a Handler.
@@ -93,7 +96,11 @@ func New(o Options) (*Handler, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{o: o, used: newUsage(o.Now)}
+	detectors, err := newDetectors()
+	if err != nil {
+		return nil, fmt.Errorf("model handler: %w", err)
+	}
+	h := &Handler{o: o, used: newUsage(o.Now), detectors: detectors}
 	for _, u := range o.Past {
 		if u.Model != "" {
 			u = h.guess(u)

@@ -154,7 +154,7 @@ func (r *relay) result(e *entry, m wire.Message) error {
 			return r.lost(wire.ErrLength)
 		}
 		o.output = &copyOutput{binary: binary}
-		o.output.masked = r.s.scope.Text(&o.output.ready)
+		o.output.masked = r.s.scopeOf(o).Text(&o.output.ready)
 		return r.add(o, m.Raw)
 	case wire.CopyData, wire.CopyDone:
 		return r.copyOut(o, m)

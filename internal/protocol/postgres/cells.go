@@ -4,14 +4,16 @@ import (
 	"bytes"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask"
 	"gatebook/internal/protocol/postgres/grammar"
 	wire "gatebook/internal/wire/postgres"
 )
 
 // hiding is what is masked in one statement's answer.
 type hiding struct {
-	// known: values that the gateway knows to be secret, wherever they stand.
+	// known: values that the gateway knows to be secret, or that detectors find, wherever they stand. scope knows them.
 	known bool
+	scope *mask.Scope
 	// columns: a mask of the policy's, or of the gateway's own, hides columns that the statement reaches.
 	columns bool
 	// touches says that such a column is within the statement's reach, so that errors may repeat it.
@@ -45,12 +47,20 @@ func (h *hiding) describe(body []byte) error {
 	return nil
 }
 
-// concealMessages replaces known values in whole messages, of operation o or of none.
+// scopeOf is what is hidden in the answer to o, or in what belongs to none.
+func (s *session) scopeOf(o *operation) *mask.Scope {
+	if o == nil || o.hide.scope == nil {
+		return s.scope
+	}
+	return o.hide.scope
+}
+
+// concealMessages replaces known values, and what detectors find, in whole messages, of operation o or of none.
 func (s *session) concealMessages(b []byte, o *operation) ([]byte, int64, error) {
-	if s.scope.Clean(b) {
+	if s.scopeOf(o).Clean(b) {
 		return b, 0, nil
 	}
-	// There is one: lengths change, so it is done field by field.
+	// There may be one: lengths change, and where a cell ends counts, so it is done field by field.
 	var out wire.Builder
 	in := wire.NewReader(bytes.NewReader(b), len(b)+1)
 	total := int64(0)
@@ -69,8 +79,9 @@ func (s *session) concealMessages(b []byte, o *operation) ([]byte, int64, error)
 }
 
 func (s *session) concealMessage(out *wire.Builder, m wire.Message, o *operation) (n int64, err error) {
+	scope := s.scopeOf(o)
 	text := func(t string) string {
-		c, k := s.concealBytes([]byte(t))
+		c, k := concealed(scope, []byte(t))
 		n += k
 		if k == 0 {
 			return t
@@ -81,7 +92,7 @@ func (s *session) concealMessage(out *wire.Builder, m wire.Message, o *operation
 	case wire.DataRow:
 		var cells [][]byte
 		err = wire.Cells(m.Body, func(i int, cell []byte) {
-			if clean, k := s.concealBytes(cell); cell != nil && k > 0 {
+			if clean, k := concealed(scope, cell); cell != nil && k > 0 {
 				n += k
 				cell = s.replaced(o, i, cell, clean)
 			}

@@ -46,25 +46,28 @@ func (m columnMasks) all() []string {
 	return out
 }
 
-// columnMasksOf takes from a decision what is about columns, and whether known values are masked.
-func columnMasksOf(masks []access.Mask) (m columnMasks, known bool) {
+// columnMasksOf takes from a decision what is about columns.
+func columnMasksOf(masks []access.Mask) (m columnMasks) {
 	for _, k := range masks {
 		switch k.Name {
 		case access.MaskSecrets:
 			m.secrets = true
-		case access.MaskKnown:
-			known = true
 		default:
 			m.patterns = append(m.patterns, k.Paths...)
 		}
 	}
-	return m, known
+	return m
 }
 
 // hides says what is masked in the answer to a permitted statement, or that it cannot be.
 func (s *session) hides(o *operation) *access.Refusal {
-	m, known := columnMasksOf(o.p.Decision().Masks)
-	o.hide.known = known
+	masks := o.p.Decision().Masks
+	m := columnMasksOf(masks)
+	o.hide.known = access.HidesKnown(masks)
+	var err error
+	if o.hide.scope, err = s.scope.Detecting(access.Detectors(masks)); err != nil {
+		return access.Refuse(access.CodeUnmaskable, err, "the masks of the policy cannot be applied")
+	}
 	if !m.secrets && len(m.patterns) == 0 {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/mask"
 	"gatebook/internal/protocol/postgres/grammar"
 )
 
@@ -177,12 +178,14 @@ func (s *session) conceal(text string) string {
 	return string(out)
 }
 
-func (s *session) concealBytes(b []byte) ([]byte, int64) {
-	if s.scope.Clean(b) {
+func (s *session) concealBytes(b []byte) ([]byte, int64) { return concealed(s.scope, b) }
+
+func concealed(scope *mask.Scope, b []byte) ([]byte, int64) {
+	if scope.Clean(b) {
 		return b, 0
 	}
 	var out bytes.Buffer
-	w := s.scope.Text(&out)
+	w := scope.Text(&out)
 	_, err := w.Write(b)
 	if cerr := w.Close(); err != nil || cerr != nil { // a buffer takes everything
 		return nil, 1

@@ -54,14 +54,16 @@ type masking struct {
 func (m masking) none() bool { return m.shape == nil && !m.known && len(m.headers) == 0 }
 
 func (x *exchange) maskingOf(masks []access.Mask) (masking, error) {
-	var m masking
+	m := masking{known: access.HidesKnown(masks)}
 	var rules []mask.Rule
+	var err error
+	if x.scope, err = x.scope.Detecting(access.Detectors(masks)); err != nil {
+		return m, err
+	}
 	for _, k := range masks {
 		switch k.Name {
 		case access.MaskSecrets:
 			rules = append(rules, x.h.tokens...)
-		case access.MaskKnown:
-			m.known = true
 		}
 		for _, p := range k.Paths {
 			if name, ok := strings.CutPrefix(p, headerMask); ok {
@@ -75,7 +77,6 @@ func (x *exchange) maskingOf(masks []access.Mask) (masking, error) {
 	if len(rules) == 0 {
 		return m, nil
 	}
-	var err error
 	if m.shape, err = mask.Compile(rules); err != nil {
 		return m, fmt.Errorf("compiling the masks of the policy: %w", err)
 	}

@@ -90,7 +90,7 @@ func (p *payload) open() {
 	p.r = r
 	go func() {
 		err := guard.Call(func() error {
-			t := p.x.scope.Text(w)
+			t := p.x.scope.Quiet().Text(w)
 			if _, err := io.Copy(t, p.x.body.Reader()); err != nil {
 				return err
 			}

@@ -1,0 +1,164 @@
+package mask
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatebook/internal/mask/detect"
+)
+
+// Detecting gives the same view, whose writers also mask what detectors find, by their names and those of their groups.
+// What was found is known from then on (see Engine.Learn), but for half of the room; and where known values are masked, it
+// is recognised wherever else it turns up. A writer that does not look for known values finds nothing.
+func (s *Scope) Detecting(names []string) (*Scope, error) {
+	if len(names) == 0 {
+		return s, nil
+	}
+	d := *s
+	key := strings.Join(names, "\n")
+	if set, ok := s.e.sets.Load(key); ok {
+		d.detectors = set.(*detect.Set)
+		return &d, nil
+	}
+	set, err := detect.Select(names)
+	if err != nil {
+		return s, fmt.Errorf("choosing detectors: %w", err)
+	}
+	s.e.sets.Store(key, set)
+	d.detectors = set
+	return &d, nil
+}
+
+// contextBytes is how much of what has gone out is kept for detectors: a value is found by the name before it.
+const contextBytes = 4 * detect.Before
+
+// prime gives the stream what stands before it, which has gone out elsewhere. quoted says that it is what a JSON string holds.
+func (t *stream) prime(before []byte, quoted bool) {
+	t.buf = append(t.buf[:0], before...)
+	t.out, t.floor = len(t.buf), len(t.buf)
+	t.quoted, t.cut = quoted, len(before) > 0
+}
+
+// detect notes what the detectors find, and gives from where on their text must be kept.
+func (t *stream) detect() (keep int) {
+	n := len(t.buf)
+	if t.quoted && t.mode == ended {
+		t.buf = append(t.buf, '"')
+	}
+	t.scanner.Use(t.s.detectors)
+	t.scanner.Scan(t.buf, t.cut, t.mode == ended)
+	t.buf = t.buf[:n]
+	for i := range t.scanner.Found {
+		f := &t.scanner.Found[i]
+		start, end := max(f.Start, t.floor), min(f.End, n)
+		if end <= max(t.out, t.floor) || start >= end {
+			continue
+		}
+		if s, ok := t.s.seize(t.buf[f.Start:end]); ok {
+			s.start, s.end, s.from = start, end, max(0, f.From-detect.Before)+1
+			t.spans = append(t.spans, s)
+		}
+	}
+	t.live = min(t.live, t.scanner.Hold)
+	return min(n, t.scanner.Keep)
+}
+
+// seize makes what a detector found known, unless somebody had it forgotten. Who can have something printed may make up any
+// number of credentials; so these take, as tokens do, at most half of the room.
+func (s *Scope) seize(text []byte) (span, bool) {
+	value := text
+	if bytes.IndexByte(text, '\\') >= 0 {
+		value = unescapeLoose(nil, text)
+	}
+	e := s.e
+	sum := e.digestOf(value)
+	if (*e.forgotten.Load())[sum] {
+		return span{}, false
+	}
+	if !s.quiet && e.index.Load().byMAC(&sum) == nil {
+		if n := e.Stats(); 2*n.Patterns < n.MaxPatterns {
+			e.Learn(value)
+		}
+	}
+	return span{sum: sum}, true
+}
+
+// context is what stands before position i of b, of which the first from bytes were remembered, as detectors need it.
+func (p *parser) context(b []byte, from, i int) []byte {
+	if p.s.detectors == nil {
+		return nil
+	}
+	if b, i = b[from:], i-from; i >= contextBytes {
+		return b[i-contextBytes : i]
+	}
+	before := p.before
+	if n := contextBytes - i; len(before) > n {
+		before = before[len(before)-n:]
+	}
+	p.around = append(append(p.around[:0], before...), b[:i]...)
+	return p.around
+}
+
+// remember keeps the end of b, of which all has been searched, as context of what follows.
+func (p *parser) remember(b []byte) {
+	if p.s.detectors == nil {
+		return
+	}
+	if len(b) >= contextBytes {
+		p.before = append(p.before[:0], b[len(b)-contextBytes:]...)
+		return
+	}
+	p.before = append(p.before, b...)
+	if n := len(p.before) - contextBytes; n > 0 {
+		p.before = p.before[:copy(p.before, p.before[n:])]
+	}
+}
+
+// suspect gives the places of out[:end] that detectors find, of what was not searched before, by where they begin.
+func (p *parser) suspect(end int) []detect.Found {
+	if p.s.detectors == nil || p.swept >= end {
+		return nil
+	}
+	p.scanner.Use(p.s.detectors)
+	found, out := p.suspects[:0], p.out[p.swept:end]
+	if n := len(p.before); n > 0 { // a name in what has gone, a value in what has not
+		text := append(append(p.around[:0], p.before...), out[:min(len(out), maxSuspect)]...)
+		p.around = text
+		p.scanner.Scan(text, true, len(out) <= maxSuspect)
+		for _, f := range p.scanner.Found {
+			if f.End > n {
+				f.Start, f.End = max(0, f.Start-n), f.End-n
+				found = append(found, f)
+			}
+		}
+	}
+	p.scanner.Scan(out, len(p.before) > 0, true)
+	found = append(found, p.scanner.Found...)
+	for i := range found {
+		found[i].Start, found[i].End = found[i].Start+p.swept, found[i].End+p.swept
+	}
+	slices.SortFunc(found, func(a, b detect.Found) int { return a.Start - b.Start })
+	p.suspects = found
+	return found
+}
+
+// suspected reports whether one of list, which it shortens, is within v.
+func (v *exposed) suspected(list *[]detect.Found) bool {
+	for len(*list) > 0 && (*list)[0].End <= int(v.start) {
+		*list = (*list)[1:]
+	}
+	for _, f := range *list {
+		if f.Start >= int(v.end) {
+			break
+		}
+		if f.End > int(v.start) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxSuspect is how far a value may reach whose name stands before it in what has gone.
+const maxSuspect = 8 << 10
