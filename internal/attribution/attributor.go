@@ -229,7 +229,7 @@ func (a *Attributor) Emitted(op *access.Operation, tc access.ToolCall) {
 	a.mu.Lock()
 	known := a.run(w).files
 	a.mu.Unlock()
-	in, written := parseIntent(tc.Name, tc.Input, known) // without the lock: it takes a while
+	in, written := a.read(tc, known) // without the lock: it takes a while
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.run(w)
@@ -249,6 +249,17 @@ func (a *Attributor) Emitted(op *access.Operation, tc access.ToolCall) {
 			r.leaving = slices.Delete(r.leaving, 0, len(r.leaving)-maxLeaving)
 		}
 	}
+}
+
+// read reads a call's input. Should that fail in a way that nobody thought of, the call may have caused anything.
+func (a *Attributor) read(tc access.ToolCall, known files) (in intent, written map[string]word) {
+	defer func() {
+		if why := recover(); why != nil {
+			a.o.Log.Error("a tool call could not be read", "call", tc.ID, "tool", tc.Name, "error", why)
+			in, written = intent{reach: may}, nil
+		}
+	}()
+	return parseIntent(tc.Name, tc.Input, known)
 }
 
 // Remember tells of calls of models before this process began, in their order: what is open still is, and what a trace is

@@ -41,7 +41,9 @@ const (
 	maxDepth = 8
 	// maxCommands and maxSteps bound what is read of one call.
 	maxCommands = 500
-	maxSteps    = 5000
+	maxSteps    = 2000
+	// maxText bounds a text that is gone through, and a value.
+	maxText = 64 << 10
 	// maxUnrolled bounds the words of a loop that is gone through word by word.
 	maxUnrolled = 32
 )
@@ -112,6 +114,11 @@ func (st *shell) over() bool {
 }
 
 func (st *shell) text(text string) {
+	if len(text) > maxText {
+		st.opaque()
+		st.forget()
+		return
+	}
 	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
 	if err != nil {
 		st.opaque()
@@ -312,9 +319,6 @@ func (st *shell) loop(c *syntax.ForClause) {
 	if it.InPos.IsValid() {
 		items = st.fields(it.Items...)
 		known = !slices.ContainsFunc(items, func(w word) bool { return !w.known })
-	}
-	if leaves(c.Do) {
-		st.unknowing(c)
 	}
 	if !known || c.Select || len(items) > maxUnrolled {
 		st.unknowing(c)

@@ -3,6 +3,8 @@ package attribution
 import (
 	"strings"
 	"testing"
+
+	"gatebook/internal/access"
 )
 
 // text writes a script's commands down: what is not known ends in a question mark.
@@ -81,9 +83,40 @@ func sorted(s string) string {
 	return strings.Join(parts, "; ")
 }
 
+// What a call's text can make attribution do is bounded, whatever it is.
+func TestParseScriptIsBounded(t *testing.T) {
+	for name, text := range map[string]string{
+		"doubling":  "A=xxxxxxxx\n" + strings.Repeat("A=$A$A\n", 60) + "kubectl get $A",
+		"braces":    "kubectl get {1..1000000000}{1..1000000000}",
+		"functions": "f() { f; f; f; }; f",
+		"loops":     strings.Repeat("for a in 1 2 3 4 5 6 7 8 9; do ", 12) + "kubectl get $a" + strings.Repeat("; done", 12),
+		"long":      strings.Repeat("ls; ", 1<<20),
+		"deep":      strings.Repeat("$(", 9000) + strings.Repeat(")", 9000),
+		"evals":     "A='eval \"$A\"; eval \"$A\"'; eval \"$A\"",
+		"subst":     "A=x; " + strings.Repeat("A=$(echo $A $A); ", 40) + "kubectl get $A",
+	} {
+		if s := parseScript(text, nil); len(s.commands) > maxCommands+1 {
+			t.Errorf("%s: %d commands", name, len(s.commands))
+		}
+	}
+}
+
 func FuzzParseScript(f *testing.F) {
+	f.Add("for i in {a,b}; do f() { local x=$1; psql <<E | xargs -I{} git -c alias.x='!ls' x {}\n$x\nE\n}; f $i; done")
+	f.Add("kubectl apply -f - <<'E'\n- [{kind: a}]\n---\nE")
+	f.Add("curl -sXPOST -d @- 'https://a/b?c=d' ; wget --post-data=x b; http :1/x a=b")
 	f.Add("bash -c 'sudo -u x env A=b xargs -I'")
 	f.Add("timeout")
 	f.Add("env -u")
-	f.Fuzz(func(t *testing.T, s string) { parseScript(s, nil) })
+	ops := []*access.Operation{kube("list", "pods", "a", ""), push("refs/heads/x"), statement("select 1; select 'x"), get("shop.example", "/a")}
+	f.Fuzz(func(t *testing.T, s string) {
+		parsed := parseScript(s, files{"/x.sh": {s, "c"}})
+		in := intent{commands: parsed.commands, opaque: parsed.opaque}
+		for _, op := range ops {
+			_, by := in.holds(&subject{op: op})
+			if by != nil {
+				_ = by.show()
+			}
+		}
+	})
 }

@@ -137,7 +137,7 @@ func (st *shell) set(name string, v word) {
 	case "LD_PRELOAD", "BASH_ENV", "ENV", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "PROMPT_COMMAND", "PYTHONSTARTUP", "NODE_OPTIONS":
 		st.opaque()
 	}
-	if !v.known {
+	if !v.known || len(v.text) > maxText {
 		delete(st.vars, name)
 		return
 	}

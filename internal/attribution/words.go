@@ -17,12 +17,12 @@ func (st *shell) fields(ws ...*syntax.Word) []word {
 			out = append(out, st.field(w)...)
 			continue
 		}
-		all := expand.Braces(w)
-		if len(all) > maxUnrolled {
-			out = append(out, word{})
-			continue
-		}
-		for _, b := range all {
+		n := 0
+		for b, err := range expand.BracesSeq(nil, w) {
+			if n++; err != nil || n > maxUnrolled {
+				out = append(out, word{})
+				break
+			}
 			out = append(out, st.field(b)...)
 		}
 	}
@@ -49,7 +49,15 @@ func (st *shell) plain(w *syntax.Word) word {
 	}
 	b := builder{st: st, known: true, any: true}
 	b.parts(w.Parts, false)
-	return word{b.text.String(), b.known}
+	return word{b.text.String(), b.known}.bounded()
+}
+
+// bounded is a word that is not known where it is too long to be gone on with.
+func (w word) bounded() word {
+	if len(w.text) > maxText {
+		return word{}
+	}
+	return w
 }
 
 // document is a here-document's text.
@@ -71,7 +79,7 @@ func (st *shell) document(r *syntax.Redirect) word {
 	if r.Op == syntax.DashHdoc {
 		text = strings.TrimLeft(strings.ReplaceAll(text, "\n\t", "\n"), "\t")
 	}
-	return word{text, b.known}
+	return word{text, b.known}.bounded()
 }
 
 // everyParam is "$@", where the parameters are known.
@@ -99,7 +107,7 @@ type builder struct {
 
 func (b *builder) end() []word {
 	if b.any || b.text.Len() > 0 || !b.known {
-		b.done = append(b.done, word{b.text.String(), b.known})
+		b.done = append(b.done, word{b.text.String(), b.known}.bounded())
 	}
 	b.text.Reset()
 	b.known, b.any = true, false
