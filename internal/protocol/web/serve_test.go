@@ -352,11 +352,11 @@ func TestHolds(t *testing.T) {
 		w.do(x[0], x[1], x[2], append(x[3:], "Content-Type", "application/json")...)
 	}
 	seen := map[access.Digest]int{}
-	for _, op := range w.desk.ops {
+	for _, op := range w.ops {
 		seen[op.Digest]++
 	}
-	if len(seen) != 6 || seen[w.desk.ops[0].Digest] != 2 || w.desk.cards[0].Object != `{"a":1}` || w.last() != nil {
-		t.Errorf("%d digests, %+v", len(seen), w.desk.cards[0])
+	if len(seen) != 6 || seen[w.ops[0].Digest] != 2 || w.Cards()[0].Object != `{"a":1}` || w.last() != nil {
+		t.Errorf("%d digests, %+v", len(seen), w.Cards()[0])
 	}
 }
 
@@ -393,12 +393,12 @@ func TestMCPAgain(t *testing.T) {
 	}
 	digest := func(body string) access.Digest {
 		t.Helper()
-		before := len(w.desk.ops)
+		before := len(w.ops)
 		a := w.do("POST", "/mcp", body, "Content-Type", "application/json")
-		if len(w.desk.ops) == before {
+		if len(w.ops) == before {
 			t.Fatalf("%s: %d %s", body, a.code, a.body)
 		}
-		return w.desk.ops[before].Digest
+		return w.ops[before].Digest
 	}
 	trace := `"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`
 	first := digest(call("1", `"progressToken":1`, `"all":true`))
@@ -510,7 +510,7 @@ func TestRevocationCuts(t *testing.T) {
 		rw.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	time.AfterFunc(200*time.Millisecond, w.revoke)
+	time.AfterFunc(200*time.Millisecond, w.Revoke)
 	began := time.Now()
 	a := w.do("GET", "/", "")
 	if a.body != "data: 1\n\n" || a.broken == nil || time.Since(began) > 5*time.Second {

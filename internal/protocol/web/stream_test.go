@@ -110,7 +110,7 @@ func TestWebSocketEnds(t *testing.T) {
 			c.Write(t.Context(), websocket.MessageText, []byte(w.h.o.Masks.Scope(caller.Session).Placeholder([]byte(secret))))
 		}, 1008},
 		"too long": {func(w *world, c *websocket.Conn) { c.Write(t.Context(), websocket.MessageText, make([]byte, 1<<17)) }, 1009},
-		"revoked":  {func(w *world, c *websocket.Conn) { w.revoke() }, 1008},
+		"revoked":  {func(w *world, c *websocket.Conn) { w.Revoke() }, 1008},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, echo(t))

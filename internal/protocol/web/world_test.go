@@ -1,50 +1,30 @@
 package web
 
 import (
-	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"filippo.io/age"
-	"golang.org/x/mod/sumdb/note"
 
 	"gatebook/internal/access"
-	"gatebook/internal/archive"
 	"gatebook/internal/credential"
-	"gatebook/internal/gate"
-	"gatebook/internal/journal"
-	"gatebook/internal/ledger"
-	"gatebook/internal/mask"
-	"gatebook/internal/protocol"
-	"gatebook/internal/recording"
+	"gatebook/internal/protocol/protocoltest"
 )
 
 // world is a handler with the real gate, recorder and upstream client; the service behind is the test's.
 type world struct {
-	t       *testing.T
-	front   *httptest.Server
-	back    *httptest.Server
-	h       *Handler
-	masks   *mask.Engine
-	rec     *recording.Recorder
-	index   *index
-	journal string
-	decide  func(op *access.Operation) access.Decision
-	desk    *desk
+	*protocoltest.World
+	t      *testing.T
+	front  *httptest.Server
+	back   *httptest.Server
+	h      *Handler
+	decide func(op *access.Operation) access.Decision
 
 	live     sync.WaitGroup // of requests, hijacked ones too
 	mu       sync.Mutex
-	cut      []func(error)
 	upstream http.HandlerFunc
 	sent     []sent
 	ops      []access.Operation
@@ -58,7 +38,10 @@ type sent struct {
 
 const secret = "hunter2-correct-horse-battery"
 
-var known = []access.Mask{{Name: access.MaskSecrets}, {Name: access.MaskKnown}}
+var (
+	known  = []access.Mask{{Name: access.MaskSecrets}, {Name: access.MaskKnown}}
+	caller = protocoltest.Caller
+)
 
 func allow(masks ...access.Mask) func(*access.Operation) access.Decision {
 	return func(*access.Operation) access.Decision { return access.Decision{Effect: access.Allow, Masks: masks} }
@@ -67,8 +50,8 @@ func allow(masks ...access.Mask) func(*access.Operation) access.Decision {
 // newWorld makes a world in which secret is known to be one, and everything is allowed.
 func newWorld(t *testing.T, upstream http.HandlerFunc, change ...func(*Options)) *world {
 	t.Helper()
-	w := &world{t: t, upstream: upstream, decide: allow(known...), index: &index{rows: map[access.OperationID]access.Record{}}, desk: &desk{}}
-	w.record()
+	w := &world{World: protocoltest.New(t), t: t, upstream: upstream, decide: allow(known...)}
+	w.World.Decide = w.decided
 	w.back = httptest.NewUnstartedServer(http.HandlerFunc(w.serveUpstream))
 	w.back.EnableHTTP2 = true
 	w.back.StartTLS()
@@ -77,12 +60,8 @@ func newWorld(t *testing.T, upstream http.HandlerFunc, change ...func(*Options))
 		Secret: credential.Token(func() (string, error) { return "upstream-token", nil })})
 	must(t, err)
 	t.Cleanup(up.Close)
-	w.masks, err = mask.New(mask.Options{Key: bytes.Repeat([]byte{7}, 32)})
-	must(t, err)
-	w.masks.Learn([]byte(secret))
-	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return w }, Approvals: w.desk, Revocations: w, Recorder: w.rec})
-	must(t, err)
-	o := Options{Target: access.Target{Name: "test"}, Gate: g, Upstream: up, Masks: w.masks, SpoolDir: t.TempDir(),
+	w.Masks.Learn([]byte(secret))
+	o := Options{Target: access.Target{Name: "test"}, Gate: w.Gate, Upstream: up, Masks: w.Masks, SpoolDir: t.TempDir(),
 		Limits: Limits{RequestBodyBytes: 1 << 20, RequestMemoryBytes: 1 << 10, MessageBytes: 1 << 16}}
 	for _, c := range change {
 		c(&o)
@@ -100,27 +79,6 @@ func newWorld(t *testing.T, upstream http.HandlerFunc, change ...func(*Options))
 	return w
 }
 
-var caller = protocol.Caller{Principal: access.Principal{Issuer: "i", Subject: "agent", Name: "agent"}, Session: "0123456789abcdefghjkmnpqrs", Address: "192.0.2.1:1"}
-
-func (w *world) record() {
-	w.journal = w.t.TempDir()
-	j, err := journal.Open(w.journal, journal.Options{})
-	must(w.t, err)
-	key, _, err := note.GenerateKey(nil, "test")
-	must(w.t, err)
-	signer, err := note.NewSigner(key)
-	must(w.t, err)
-	l, err := ledger.Open(w.t.TempDir(), ledger.Options{Signer: signer})
-	must(w.t, err)
-	a, err := archive.OpenFolder(w.t.TempDir())
-	must(w.t, err)
-	id, err := age.GenerateX25519Identity()
-	must(w.t, err)
-	w.rec, err = recording.Open(recording.Options{Journal: j, Ledger: l, Archive: a, Dir: w.t.TempDir(), Recipients: []age.Recipient{id.Recipient()},
-		Index: w.index, Durability: recording.Crash, SealAge: -1, SealIdle: time.Hour})
-	must(w.t, err)
-}
-
 func (w *world) serveUpstream(rw http.ResponseWriter, r *http.Request) {
 	var b []byte
 	if !isGRPC(r) {
@@ -133,28 +91,12 @@ func (w *world) serveUpstream(rw http.ResponseWriter, r *http.Request) {
 	f(rw, r)
 }
 
-func (w *world) Decide(op *access.Operation) (access.Decision, []string) {
+// decided is the policy, which remembers what it was asked about.
+func (w *world) decided(op *access.Operation) (access.Decision, []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ops = append(w.ops, *op)
 	return w.decide(op), nil
-}
-
-func (w *world) Register(_ access.Principal, _ access.SessionID, cancel func(error)) func() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cut = append(w.cut, cancel)
-	return func() {}
-}
-func (*world) Check(access.Principal, access.SessionID) error { return nil }
-
-// revoke cuts what runs.
-func (w *world) revoke() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.cut {
-		c(access.Refuse(access.CodeRevoked, nil, "taken back"))
-	}
 }
 
 // op is the last operation that was decided.
@@ -165,52 +107,6 @@ func (w *world) op() access.Operation {
 		w.t.Fatal("nothing was decided")
 	}
 	return w.ops[len(w.ops)-1]
-}
-
-// desk leaves every question open.
-type desk struct {
-	mu    sync.Mutex
-	cards []access.Card
-	ops   []access.Operation
-}
-
-func (d *desk) Ask(ctx context.Context, op *access.Operation, _ access.Decision, card func(context.Context) (access.Card, error)) (access.Approval, error) {
-	c, err := card(ctx)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cards, d.ops = append(d.cards, c), append(d.ops, *op)
-	return access.Approval{ID: "approval-1", State: access.ApprovalPending, Operation: *op, Card: c}, err
-}
-
-func (d *desk) Wait(ctx context.Context, id access.ApprovalID) (access.Approval, error) {
-	<-ctx.Done()
-	return access.Approval{}, ctx.Err()
-}
-
-func (d *desk) Use(context.Context, access.ApprovalID, *access.Operation, access.Decision) error {
-	return nil
-}
-
-// index keeps what the recorder tells it.
-type index struct {
-	mu   sync.Mutex
-	rows map[access.OperationID]access.Record
-}
-
-func (i *index) PutBatch(entries []access.IndexEntry) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for _, e := range entries {
-		switch {
-		case e.Record != nil:
-			i.rows[e.Record.Operation.ID] = *e.Record
-		case e.End != nil:
-			r := i.rows[e.End.ID]
-			r.Outcome = &e.End.Outcome
-			i.rows[e.End.ID] = r
-		}
-	}
-	return nil
 }
 
 // answer is what the client got.
@@ -256,16 +152,7 @@ func (w *world) recorded() string {
 	w.t.Helper()
 	w.front.Close()
 	w.live.Wait()
-	var all []byte
-	must(w.t, filepath.WalkDir(w.journal, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		all = append(all, b...)
-		return err
-	}))
-	return string(all)
+	return string(w.Recorded())
 }
 
 // rows are the operations in the index, oldest first, each with its outcome.
@@ -273,15 +160,7 @@ func (w *world) rows() []access.Record {
 	w.t.Helper()
 	w.front.Close()
 	w.live.Wait()
-	must(w.t, w.rec.Close())
-	w.index.mu.Lock()
-	defer w.index.mu.Unlock()
-	var out []access.Record
-	for _, r := range w.index.rows {
-		out = append(out, r)
-	}
-	slices.SortFunc(out, func(a, b access.Record) int { return strings.Compare(string(a.Operation.ID), string(b.Operation.ID)) })
-	return out
+	return w.Records()
 }
 
 func must(t testing.TB, err error) {
