@@ -31,11 +31,14 @@ func (plain) Masked() int64 { return 0 }
 // headerMask begins the path of a mask that is not in the body but a header, such as header:X-Api-Key.
 const headerMask = "header:"
 
+// tokenNames are those of what an OAuth server answers that is secret.
+var tokenNames = []string{"access_token", "refresh_token", "id_token", "client_secret"}
+
 // tokenRules are what is secret by structure in any service's JSON: what an OAuth server answers (RFC 6749, RFC 7591).
 // The agent holds no credential of a service, nor is it given one.
 func tokenRules() []mask.Rule {
 	var out []mask.Rule
-	for _, k := range []string{"access_token", "refresh_token", "id_token", "client_secret"} {
+	for _, k := range tokenNames {
 		out = append(out, mask.Rule{Path: k, Encoding: mask.Text})
 	}
 	return out

@@ -55,6 +55,8 @@ func (x *exchange) relayBody(s *sink, resp *http.Response, m masking, out *acces
 		return err
 	case isJSON(mediaType), isJSONLines(mediaType):
 		return x.pump(s, resp, x.scope.JSON(s, m.shape, m.known), mediaType, out)
+	case mediaType == typeForm && m.shape != nil && !m.strict:
+		return x.relayForm(s, resp.Body, m, out)
 	case m.strict && resp.StatusCode >= 400:
 		return x.withhold(s)
 	case m.strict:

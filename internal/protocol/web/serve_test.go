@@ -181,6 +181,7 @@ func TestMasksAnswers(t *testing.T) {
 		{name: "JSON", contentType: "application/json", body: `{"a": "x` + secret + `"}`, code: 200, want: `{"a": "xgbm-`},
 		{name: "escaped JSON", contentType: "application/json", body: `{"a": "` + strings.ReplaceAll(secret, "-", `\u002d`) + `"}`, code: 200, want: `{"a": "gbm-`},
 		{name: "OAuth", contentType: "application/json", body: `{"access_token":"abcdefghij-not-known","token_type":"bearer"}`, code: 200, want: `{"access_token":"gbm-`},
+		{name: "OAuth in a form", contentType: "application/x-www-form-urlencoded; charset=utf-8", body: "scope=a%20b&access%5Ftoken=abcdefghij-not-known&k=" + secret, code: 200, want: "scope=a%20b&access%5Ftoken=gbm-"},
 		{name: "text", contentType: "text/html; charset=latin1", body: "<p>" + secret + "</p>", code: 200, want: "gbm-"},
 		{name: "no type", body: "\x00\x01" + secret, code: 200, want: "gbm-"},
 		{name: "lines", contentType: "application/x-ndjson", body: `{"a":1}` + "\n" + `{"b":"` + secret + `"}` + "\n", code: 200, want: `{"b":"gbm-`},
