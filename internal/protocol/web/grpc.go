@@ -168,10 +168,10 @@ func readMessage(r io.Reader, limit int) ([]byte, error) {
 	if int64(n) > int64(limit) {
 		return nil, access.Refuse(access.CodeTooLarge, nil, "a gRPC message has %d bytes, more than %d", n, limit)
 	}
-	m := make([]byte, prefixBytes+int(n))
-	copy(m, prefix[:])
-	_, err := io.ReadFull(r, m[prefixBytes:])
-	return m, noEOF(err)
+	var m bytes.Buffer // which grows as bytes come: a length costs whoever says it nothing
+	m.Write(prefix[:])
+	_, err := io.CopyN(&m, r, int64(n))
+	return m.Bytes(), noEOF(err)
 }
 
 // payload is what is recorded before the call: all its messages, where these are all.

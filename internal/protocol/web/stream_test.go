@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -229,6 +230,21 @@ func TestGRPC(t *testing.T) {
 	rec := w.recorded()
 	if strings.Contains(rec, secret) || !strings.Contains(rec, "part 2") || !strings.Contains(rec, "the gbm-") {
 		t.Error("the record is not what was sent")
+	}
+}
+
+// H73: a message takes memory as it comes, not as it says that it will.
+func TestH73GRPCLengths(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		if _, err := readMessage(strings.NewReader("\x00\x00\x3f\xff\xff"), 4<<20); err == nil {
+			t.Fatal("it is whole")
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+		t.Errorf("100 lengths took %d bytes", n)
 	}
 }
 
