@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -33,6 +34,9 @@ func state(check func() (string, error)) http.HandlerFunc {
 func (g *gateway) ready() (string, error) {
 	if err := g.journal.Err(); err != nil {
 		return "", err
+	}
+	if g.postgres != nil && !g.postgres.Ready() {
+		return "", errors.New("the grammar of PostgreSQL is being compiled; statements would wait for it")
 	}
 	b, most := g.recorder.Behind(), g.cfg.Recording.MaxBehind
 	switch {

@@ -6,13 +6,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
@@ -106,6 +109,11 @@ func (d *Database) Dial(p gate.Permit, database string, params map[string]string
 	if err != nil {
 		return nil, access.Refuse(access.CodeUpstream, err, "the credential of target %q cannot be read", p.Operation().Target.Name)
 	}
+	var from io.Reader
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		from = r
+		return pgproto3.NewFrontend(r, w)
+	}
 	ctx, cancel := context.WithTimeout(p.Context(), d.o.Dial)
 	defer cancel()
 	var raw *ahead
@@ -123,7 +131,10 @@ func (d *Database) Dial(p gate.Permit, database string, params map[string]string
 	}
 	h, err := c.Hijack()
 	if err == nil && h.Frontend.ReadBufferLen() > 0 {
-		err = errors.New("the server said more than it was asked")
+		err = errSaidMore
+	}
+	if err == nil {
+		err = drained(h.Conn, from)
 	}
 	if err != nil {
 		return nil, dialRefusal(ctx, p, err)
@@ -131,6 +142,24 @@ func (d *Database) Dial(p gate.Permit, database string, params map[string]string
 	out := &DatabaseConn{conn: h.Conn, raw: raw, Params: h.ParameterStatuses, process: h.PID, key: h.SecretKey}
 	out.stop = context.AfterFunc(p.Context(), func() { h.Conn.Close() })
 	return out, nil
+}
+
+var errSaidMore = errors.New("the server said more than it was asked")
+
+// drained has nobody else read c. Where a write is slow, pgconn begins to read on the side, and such a read may still wait when it has logged
+// in: it would take the first answer. from is pgconn's own reader, which knows.
+func drained(c net.Conn, from io.Reader) error {
+	if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	n, err := from.Read(make([]byte, 1))
+	switch {
+	case n > 0:
+		return errSaidMore
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	}
+	return c.SetReadDeadline(time.Time{})
 }
 
 // config is made from nothing of the process's environment: no PG* variable, no password file.

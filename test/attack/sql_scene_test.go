@@ -101,6 +101,7 @@ func (s *sqlScene) recorded(text string) []access.Record {
 // speaker is a client that speaks the protocol by hand.
 type speaker struct {
 	t    *testing.T
+	g    *lab.Gateway
 	conn net.Conn
 	in   *wire.Reader
 	out  wire.Builder
@@ -128,7 +129,7 @@ func (s *sqlScene) dial() net.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { c.Close() })
@@ -168,7 +169,7 @@ func startup(params ...string) []byte {
 func (s *sqlScene) speak(token string, params ...string) *speaker {
 	s.t.Helper()
 	c := s.secure()
-	x := &speaker{t: s.t, conn: c, in: wire.NewReader(c, 64<<20)}
+	x := &speaker{t: s.t, g: s.g, conn: c, in: wire.NewReader(c, 64<<20)}
 	if _, err := c.Write(startup(append([]string{"user", "agent", "database", "db"}, params...)...)); err != nil {
 		s.t.Fatal(err)
 	}
@@ -197,6 +198,9 @@ func (x *speaker) until(kind byte) func(func(wire.Message) bool) {
 		for {
 			m, err := x.in.Next()
 			if err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) && x.g != nil {
+					x.g.Stacks()
+				}
 				x.t.Fatalf("%s: waiting for %q: %v", x.what, kind, err)
 			}
 			if !yield(m) || m.Type == kind {

@@ -18,7 +18,7 @@ var sqlWorld = []string{
 	"create schema evil", "create function evil.lower(text) returns text language sql as 'delete from public.t; select ''x'''",
 	"create function public.upper(varchar) returns text language sql as 'delete from public.t; select ''x'''",
 	"create function add_evil(int, int) returns int language sql as 'delete from public.t; select 1'", "create operator public.|>| (leftarg = int, rightarg = int, function = add_evil)",
-	"create function check_evil(int) returns bool language sql as 'delete from public.t; select true'", "create domain touchy as int check (check_evil(value))",
+	"create function check_evil(int) returns bool language sql as 'delete from public.t; select true'", "create domain touchy as int check (check_evil(value))", "create type wrapped as (a touchy)", "create table boxed (id int, w wrapped)",
 	"create table guarded (id int)", "insert into guarded values (1)", "alter table guarded enable row level security", "create policy p on guarded using (check_evil(id))",
 	"create materialized view m as select 1 as x", "create extension dblink",
 }
@@ -34,7 +34,7 @@ var refusedSQL = map[string][]string{
 		"select * from (with d as (select 1) select * from d) x, (select 1 from t for share) y", "insert into t values (7, 'x')", "merge into t using (select 1 as i) n on n.i = t.id when matched then delete", "truncate t", "table t for update", "refresh materialized view m"},
 	"S50": {"select pg_read_file('/etc/hostname')", "select lo_create(0)", "select lo_import('/etc/hostname')", "select nextval('s')", "select setval('s', 7)", "select set_config('role', 'postgres', false)",
 		"select query_to_xml('delete from t', true, true, '')", "select * from dblink('host=127.0.0.1', 'select 1') as d(x int)", "select touch()", "select * from touch()", "select t.touch from t", "select touch(t) from t", "select * from innocent", "select count(*) from twice",
-		"select evil.lower('A')", "select upper(name::varchar) from t", "select 1 |>| 2", "select 1 operator(public.|>|) 2", "select 5::touchy", "select cast(id as touchy) from t", "select * from guarded",
+		"select evil.lower('A')", "select upper(name::varchar) from t", "select 1 |>| 2", "select 1 operator(public.|>|) 2", "select 5::touchy", "select row(5)::wrapped", "select '(5)'::wrapped", "select '{5}'::touchy[]", "select jsonb_populate_record(b, '{\"w\": {\"a\": 5}}') from boxed b", "select null::boxed, '(1,(5))'::boxed", "select cast(id as touchy) from t", "select * from guarded",
 		"select table_to_xml('t', true, true, '')", "select pg_terminate_backend(1)", "select pg_notify('a', 'b')", "select ts_stat('select 1')", "select * from t where id = touch()", "select array(select touch())", "select 1 order by touch()",
 		"select case when true then touch() end", "select count(*) filter (where touch() = 1) from t", "values (touch())", "select 1 limit touch()", "select max(id) over (order by touch()) from t", "explain select touch()"},
 	"S52": {"do $$ begin delete from t; end $$", "call nothing()", "prepare p as delete from t", "prepare p as select 1", "execute p", "create function f() returns int language sql as 'select 1'", "create procedure f() language sql as 'select 1'"},

@@ -174,7 +174,7 @@ func (g *Gateway) Start() {
 	g.mu.Lock()
 	g.cmd, g.done = cmd, done
 	g.mu.Unlock()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute) // a busy machine takes long to compile PostgreSQL's grammar
 	for !g.ready() {
 		select {
 		case err := <-done:
@@ -210,6 +210,9 @@ func (g *Gateway) ready() bool {
 	defer resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
 }
+
+// Stacks ends the process with the stacks of all that it does, in its log: for a test that has waited in vain.
+func (g *Gateway) Stacks() { g.end(syscall.SIGQUIT) }
 
 // Stop ends the process as an operator does, and waits for it.
 func (g *Gateway) Stop() { g.end(syscall.SIGTERM) }

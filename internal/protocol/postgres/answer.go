@@ -122,6 +122,7 @@ func (r *relay) result(e *entry, m wire.Message) error {
 	if o == nil {
 		return unexpected(m)
 	}
+	r.touched = r.touched || o.hide.touches
 	switch m.Type {
 	case wire.RowDescription:
 		if err := o.hide.describe(m.Body); err != nil {
@@ -219,7 +220,9 @@ func (r *relay) ready(m wire.Message) error {
 	found := false
 	for len(s.awaited) > 0 && !found {
 		e := s.awaited[0]
-		found = e.kind == wire.Sync || e.kind == wire.Query
+		if found = e.kind == wire.Sync || e.kind == wire.Query; found && s.status == 'I' {
+			s.idleGen, r.touched = e.gen, false
+		}
 		s.shift()
 		r.passed = append(r.passed, e)
 	}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	wire "gatebook/internal/wire/postgres"
 )
@@ -93,8 +94,12 @@ func (s *session) flush() error {
 	if cap(b) > 256<<10 {
 		s.queued = nil
 	}
-	if err := s.up.Write(s.queuedBy, b); err != nil {
-		return asRefusal(err, "Upstream")
+	by := s.queuedBy
+	if !by.Valid() { // its operation has ended since it was queued, as where one before it has failed: the server passes over it
+		by = s.link
+	}
+	if err := s.up.Write(by, b); err != nil {
+		return asRefusal(err, access.CodeUpstream)
 	}
 	return nil
 }

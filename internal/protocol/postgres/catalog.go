@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"gatebook/internal/access"
 	"gatebook/internal/protocol/postgres/grammar"
 	wire "gatebook/internal/wire/postgres"
@@ -46,15 +48,21 @@ const catalogAge = time.Minute
 
 // catalogQuery gives everything in one answer: a letter, and what it says.
 const catalogQuery = `
+WITH RECURSIVE coded AS ( -- types with code of their own behind them, and rows and arrays of such
+  SELECT t.oid, t.typrelid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND (t.typtype IN ('d', 'r', 'm') OR t.typtype = 'b' AND t.typelem = 0 OR EXISTS (
+         SELECT FROM pg_catalog.pg_cast c WHERE c.casttarget = t.oid AND c.castfunc >= 16384))
+  UNION SELECT t.oid, t.typrelid FROM coded JOIN (
+           SELECT a.atttypid AS part, c.reltype AS whole FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+            WHERE a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384 AND c.reltype <> 0
+           UNION ALL SELECT t.typelem, t.oid FROM pg_catalog.pg_type t WHERE t.typelem >= 16384) of ON of.part = coded.oid
+      JOIN pg_catalog.pg_type t ON t.oid = of.whole)
 SELECT 'f', p.proname::text, (p.pronargs = 1 AND (t.typtype IN ('c','p') OR t.typrelid <> 0))::text, NULL, NULL
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
 UNION ALL SELECT 'o', o.oprname::text, NULL, NULL, NULL
   FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE n.nspname <> 'pg_catalog'
-UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL
-  FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
- WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND (t.typtype = 'd' OR t.typtype = 'b' AND t.typelem = 0 OR EXISTS (
-       SELECT FROM pg_catalog.pg_cast c WHERE c.casttarget = t.oid AND c.castfunc >= 16384))
+UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL FROM coded JOIN pg_catalog.pg_type t ON t.oid = coded.oid
 UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL
   FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget WHERE c.castfunc >= 16384
 UNION ALL SELECT 'r', n.nspname::text, c.relname::text, c.oid::text, CASE WHEN c.relkind IN ('v', 'm') AND n.nspname <> 'pg_catalog' THEN pg_catalog.pg_get_viewdef(c.oid) END
@@ -67,7 +75,7 @@ UNION ALL SELECT 'i', i.inhrelid::text, i.inhparent::text, NULL, NULL FROM pg_ca
 UNION ALL SELECT 'p', p.polrelid::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), NULL, NULL FROM pg_catalog.pg_policy p WHERE p.polqual IS NOT NULL`
 
 // secretRelations are those of the system in which secrets stand (secretColumns), and statistics that repeat values.
-const secretRelations = `'pg_authid', 'pg_shadow', 'pg_user_mapping', 'pg_user_mappings', 'pg_subscription', 'pg_foreign_server', 'pg_statistic', 'pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic_ext_data'`
+const secretRelations = `'pg_authid', 'pg_shadow', 'pg_user_mapping', 'pg_user_mappings', 'pg_subscription', 'pg_hba_file_rules', 'user_mapping_options', '_pg_user_mappings', 'pg_foreign_server', 'pg_statistic', 'pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic_ext_data'`
 
 var errDefined = errors.New("something was defined in this transaction, which others cannot see yet")
 
@@ -79,29 +87,64 @@ func (s *session) catalog() (*catalog, error) {
 	if defined {
 		return nil, errDefined
 	}
-	h, key := s.h, s.t.Target.Name+"/"+s.database
+	h := s.h
 	h.mu.Lock()
-	c := h.catalogs[key]
+	k := h.kept(s)
+	c := k.c
 	h.mu.Unlock()
 	if c != nil && (!idle || h.o.Now().Sub(c.loaded) < catalogAge) { // a transaction goes on with what it began with
 		return c, nil
 	}
-	c, err := s.loadCatalog()
+	got, err, shared := k.loading.Do("", func() (any, error) { return s.renewCatalog(k) })
+	if err != nil && shared { // whose client may have left
+		got, err = s.renewCatalog(k)
+	}
 	if err != nil {
 		h.o.Log.Warn("the database's definitions could not be read", "target", s.t.Target.Name, "database", s.database, "error", err)
 		return nil, errors.New("the database's definitions could not be read")
 	}
-	h.mu.Lock()
-	h.catalogs[key] = c
-	h.mu.Unlock()
-	return c, nil
+	return got.(*catalog), nil
+}
+
+func (s *session) renewCatalog(k *keptCatalog) (*catalog, error) {
+	s.h.mu.Lock()
+	defines := k.defines
+	s.h.mu.Unlock()
+	c, err := s.loadCatalog()
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	if err == nil && k.defines == defines { // else it may be of before
+		k.c = c
+	}
+	return c, err
+}
+
+// keptCatalog is one database's, as far as it is known.
+type keptCatalog struct {
+	// loading has those who ask at the same time wait for one answer.
+	loading singleflight.Group
+	// c and defines, which counts what was defined, are below the handler's mu.
+	c       *catalog
+	defines int
+}
+
+// kept is below mu.
+func (h *Handler) kept(s *session) *keptCatalog {
+	key := s.t.Target.Name + "/" + s.database
+	if h.catalogs[key] == nil {
+		h.catalogs[key] = &keptCatalog{}
+	}
+	return h.catalogs[key]
 }
 
 // forgetCatalog is for when something was defined.
 func (h *Handler) forgetCatalog(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.catalogs, s.t.Target.Name+"/"+s.database)
+	k := h.kept(s)
+	k.c = nil
+	k.defines++
+	k.loading.Forget("") // what is under way may be of before
 }
 
 // loadCatalog asks over a connection of its own, as an operation that the gateway itself makes.
@@ -160,7 +203,7 @@ func (s *session) loadCatalog() (_ *catalog, err error) {
 				later = append(later, row)
 			}
 		case wire.ErrorResponse:
-			return nil, fmt.Errorf("the database refuses: %s", messageOf(m, nil))
+			return nil, fmt.Errorf("the database refuses: %s", messageOf(m, false))
 		case wire.ReadyForQuery:
 			for _, row := range later {
 				c.add(row)
@@ -270,6 +313,13 @@ func (c *catalog) widenInto(out, st *grammar.Statement, depth int) {
 	}
 	own(st.Functions, c.functions, "")
 	own(st.Types, c.types, "type ")
+	if len(c.types) > 0 { // the type is that of a value
+		for _, f := range st.Functions {
+			if slices.Contains(makingRows, f) {
+				out.Call(f)
+			}
+		}
+	}
 	own(st.Operators, c.operators, "operator ")
 	for _, col := range st.Columns {
 		if i := strings.LastIndexByte(col, '.'); i >= 0 && c.rowFunctions[col[i+1:]] { // x.f is f(x) as well
@@ -288,12 +338,18 @@ func (c *catalog) widenInto(out, st *grammar.Statement, depth int) {
 	}
 }
 
+// makingRows are functions that make a row of its type's parts, and so run what checks these.
+var makingRows = []string{"json_populate_record", "json_populate_recordset", "jsonb_populate_record", "jsonb_populate_recordset"}
+
 // widenBy adds what a definition does.
 func (c *catalog) widenBy(out *grammar.Statement, definition string, depth int) {
 	statements, err := c.grammar.Read(definition)
 	if err != nil || len(statements) != 1 {
 		out.Call("a view that cannot be read")
 		return
+	}
+	if out.UpdatesSettings(statements[0]) {
+		out.Refuse = grammar.SettingsUpdate
 	}
 	inner := *statements[0]
 	inner.Kinds = nil

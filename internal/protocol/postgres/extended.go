@@ -78,7 +78,7 @@ func (s *session) bind(m wire.Message) error {
 		return err
 	}
 	params, unread := readParams(&b, s.typesOf(p))
-	o, why := s.admit(request{verb: "execute", statement: p.statement, whole: p.text, of: 1, params: params, exact: exactParams(&b), unread: unread, types: p.types})
+	o, why := s.admit(request{verb: "execute", statement: p.statement, whole: p.text, of: 1, params: params, exact: exactParams(&b), raw: m.Raw, unread: unread, types: p.types})
 	if why != nil {
 		return s.refuse(why, false)
 	}
@@ -93,8 +93,27 @@ func (s *session) bind(m wire.Message) error {
 	if was := s.names.portals[b.Portal]; was != nil && b.Portal == "" {
 		e.closes = was.op
 	}
-	e.change = set(&s.names, s.names.portals, b.Portal, &portal{name: b.Portal, op: o, formats: b.Results})
+	e.change = set(&s.names, s.names.portals, b.Portal, &portal{name: b.Portal, op: o, gen: s.gen})
+	if b.Portal != "" {
+		remember(s.names.cursors, b.Portal, p.statement)
+	}
 	return s.forward(o.p, m.Raw, e)
+}
+
+// portal gives the portal of that name; nil where there is none, or may be none any more: at the server the name can then be a
+// cursor's that SQL has opened.
+func (s *session) portal(name string) *portal {
+	p := s.names.portals[name]
+	if p == nil || p.gen == s.gen {
+		return p
+	}
+	s.settle() // portals end with their transaction
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.gen <= s.idleGen {
+		return nil
+	}
+	return p
 }
 
 // describe asks for the columns of a statement or portal.
@@ -106,7 +125,7 @@ func (s *session) describe(m wire.Message) error {
 	e := &entry{kind: wire.Describe}
 	if kind == 'S' {
 		e.prepared = s.names.statements[name]
-	} else if p := s.names.portals[name]; p != nil {
+	} else if p := s.portal(name); p != nil {
 		e.ops = []*operation{p.op}
 	}
 	s.open = true
@@ -119,7 +138,7 @@ func (s *session) execute(m wire.Message) error {
 	if err != nil {
 		return s.clientError(err)
 	}
-	p := s.names.portals[name]
+	p := s.portal(name)
 	if p == nil { // a cursor of SQL's could be run by its name; FETCH is decided
 		return s.refuseUndecided("execute", "", access.Refuse(access.CodeMalformed, nil, "portal %q does not exist", name), false)
 	}

@@ -30,8 +30,8 @@ func (s *session) executed(st *grammar.Statement) *grammar.Statement {
 		return st
 	}
 	out := *st
-	texts := s.names.texts[st.Prepared]
-	if len(texts) == 0 || slices.Contains(texts, nil) {
+	texts, known := s.names.behind(st, 0)
+	if len(texts) == 0 || !known {
 		out.Effect = grammar.Admin
 		return &out
 	}
@@ -45,12 +45,7 @@ func (s *session) executed(st *grammar.Statement) *grammar.Statement {
 // follow notes what a permitted statement may change for those after it.
 func (s *session) follow(o *operation) {
 	st := o.statement
-	switch {
-	case st.Is("prepare"):
-		remember(s.names.texts, st.Prepared, st)
-	case st.Is("declare"):
-		remember(s.names.cursors, st.Cursor, st)
-	}
+	s.names.follow(st)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if defines(st) {
@@ -59,14 +54,19 @@ func (s *session) follow(o *operation) {
 	if c := st.Setting; c != nil && (c.Name == "role" || c.Name == "session_authorization" || c.Name == "all" && st.Is("discard")) {
 		was := s.unsure
 		s.unsure = true
-		role := c.Value
-		if role == "" || role == "none" || c.Name == "all" {
-			role = s.t.Upstream.Role()
+		role, login := c.Value, s.login
+		switch {
+		case c.Name == "all", c.Name == "session_authorization" && (role == "" || role == "default"):
+			role, login = s.t.Upstream.Role(), s.t.Upstream.Role()
+		case c.Name == "session_authorization":
+			login = role
+		case role == "" || role == "none":
+			role = s.login
 		}
 		o.changesRole = func(ok, alone bool) { // below mu
 			switch {
-			case ok && alone && !c.Local:
-				s.role, s.unsure = role, false
+			case ok && alone && !c.Local && !c.Maybe:
+				s.role, s.login, s.unsure = role, login, false
 			case !ok && alone:
 				s.unsure = was
 			}

@@ -26,6 +26,8 @@ type relay struct {
 	// rows is the operation whose rows come one after another.
 	rows         *operation
 	placeholders *mask.Placeholders
+	// touched: a statement of the open transaction reaches what is masked, and so may what is checked only at its end.
+	touched bool
 	// roles are changes of the role that have come to their end, to be settled once the transaction's state is known.
 	roles []func(idle bool)
 }
@@ -84,8 +86,8 @@ func (r *relay) message(m wire.Message) error {
 		if err != nil {
 			return err
 		}
-		if o := e.op(); o != nil && o.hide.touches && m.Type == wire.NoticeResponse {
-			return r.report(o, m)
+		if m.Type == wire.NoticeResponse && r.withholds(e) {
+			return r.report(e.op(), m, true)
 		}
 		return r.add(nil, m.Raw) // with what is known masked, whatever the statement's masks are
 	case wire.ParameterStatus:

@@ -48,7 +48,7 @@ func (s *session) logIn(first wire.First, d protocol.Door) *access.Refusal {
 	if s.t, s.database, why = s.h.route(host, first.Params["database"]); why != nil {
 		return why
 	}
-	s.role, s.scope = s.t.Upstream.Role(), s.h.o.Masks.Scope(by.Session)
+	s.role, s.login, s.scope = s.t.Upstream.Role(), s.t.Upstream.Role(), s.h.o.Masks.Scope(by.Session)
 	if err := s.raw.SetDeadline(time.Time{}); err != nil {
 		return access.Refuse(access.CodeInternal, err, "the connection failed")
 	}
@@ -167,7 +167,7 @@ func unknownOptions(params map[string]string) []string {
 
 // startupSettings are the parameters that are passed on to the server, all of which could be SET as well.
 func startupSettings(params map[string]string) (map[string]string, *access.Refusal) {
-	out := map[string]string{"client_encoding": "UTF8"}
+	out := map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 	all := map[string]string{}
 	for name, v := range params {
 		switch {

@@ -26,7 +26,8 @@ func (m columnMasks) key() string {
 
 // secretColumns hold passwords, and connections with passwords in them, in PostgreSQL's own catalogs.
 var secretColumns = []string{"pg_catalog.pg_authid.rolpassword", "pg_catalog.pg_shadow.passwd", "pg_catalog.pg_user_mapping.umoptions",
-	"pg_catalog.pg_user_mappings.umoptions", "pg_catalog.pg_subscription.subconninfo"}
+	"pg_catalog.pg_user_mappings.umoptions", "pg_catalog.pg_subscription.subconninfo", "pg_catalog.pg_hba_file_rules.options",
+	"information_schema.user_mapping_options.option_value", "information_schema._pg_user_mappings.umoptions"}
 
 // repeatingColumns hold values of other tables' columns: they are hidden where anything is.
 var repeatingColumns = []string{"pg_catalog.pg_stats.most_common_vals", "pg_catalog.pg_stats.histogram_bounds", "pg_catalog.pg_stats.most_common_elems",
@@ -114,30 +115,37 @@ func newMaskSource(c *catalog, m columnMasks) *maskSource {
 // known. What the gateway hides by itself takes an administrator's rights to read, and is looked for by name alone.
 func (x *maskSource) Suspects() bool { return len(x.m.patterns) > 0 }
 
-// exposure follows what is hidden through a statement, or through those that a name of the session stands for.
-func (x *maskSource) exposure(s *session, st *grammar.Statement) grammar.Exposure {
-	if st.Is("fetch") {
-		return x.union(s.names.cursors[st.Cursor])
+// Own implements grammar.Source.
+func (x *maskSource) Own(of grammar.Code, name string) bool {
+	switch {
+	case !x.Suspects():
+		return false
+	case x.c == nil:
+		return true
 	}
-	if st.Is("execute") {
-		return x.union(s.names.texts[st.Prepared])
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.follow(st)
+	return map[grammar.Code]map[string]bool{grammar.Function: x.c.functions, grammar.Operator: x.c.operators, grammar.Type: x.c.types}[of][name]
 }
 
-// union is what any of several statements may show.
-func (x *maskSource) union(list []*grammar.Statement) grammar.Exposure {
-	if (len(list) != 1 || list[0] == nil) && !x.Suspects() {
-		return grammar.Exposure{}
-	}
-	if len(list) != 1 || list[0] == nil {
-		return grammar.Exposure{All: true, Touches: true}
-	}
+// exposure follows what is hidden through a statement, or through those that a name of the session stands for.
+func (x *maskSource) exposure(s *session, st *grammar.Statement) grammar.Exposure {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.follow(list[0])
+	if !st.Is("fetch") && !st.Is("execute") {
+		return x.follow(st)
+	}
+	list, known := s.names.behind(st, 0)
+	switch {
+	case !known:
+		return grammar.Exposure{All: true, Touches: true, Copies: st.Is("create table as")}
+	case len(list) == 0: // not from this session's client: a function has opened or prepared it
+		return grammar.Exposure{All: x.Suspects(), Touches: x.Suspects(), Copies: x.Suspects() && st.Is("create table as")}
+	}
+	all := x.follow(list[0])
+	for _, t := range list[1:] {
+		all = grammar.Either(all, x.follow(t))
+	}
+	all.Copies = all.Copies || st.Is("create table as") && all.Hides()
+	return all
 }
 
 func (x *maskSource) follow(st *grammar.Statement) grammar.Exposure {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -82,9 +83,11 @@ func binaryText(t uint32, v []byte) (string, bool) {
 	case t == typeInt8 && len(v) == 8:
 		return strconv.FormatInt(int64(binary.BigEndian.Uint64(v)), 10), true
 	case t == typeFloat4 && len(v) == 4:
-		return strconv.FormatFloat(float64(math.Float32frombits(binary.BigEndian.Uint32(v))), 'g', -1, 32), true
+		return floatText(float64(math.Float32frombits(binary.BigEndian.Uint32(v))), 32), true
 	case t == typeFloat8 && len(v) == 8:
-		return strconv.FormatFloat(math.Float64frombits(binary.BigEndian.Uint64(v)), 'g', -1, 64), true
+		return floatText(math.Float64frombits(binary.BigEndian.Uint64(v)), 64), true
+	case t == typeNumeric:
+		return numericText(v)
 	case t == typeDate && len(v) == 4:
 		return epoch.AddDate(0, 0, int(int32(binary.BigEndian.Uint32(v)))).Format(time.DateOnly), true
 	case (t == typeTimestamp || t == typeTimestampTZ) && len(v) == 8:
@@ -104,6 +107,56 @@ func binaryText(t uint32, v []byte) (string, bool) {
 		return string(v), true
 	}
 	return "", false
+}
+
+// floatText writes a float as the server does: with an exponent only beyond what its digits hold.
+func floatText(v float64, bits int) string {
+	if a := math.Abs(v); a >= 1e-4 && a < 1e16 || a == 0 {
+		return strconv.FormatFloat(v, 'f', -1, bits)
+	}
+	return strconv.FormatFloat(v, 'g', -1, bits)
+}
+
+// Signs of a numeric (numeric.c, NUMERIC_POS and the others); what is neither positive nor negative is NaN or infinite.
+const (
+	numericPositive = 0
+	numericNegative = 0x4000
+)
+
+// numericText writes a numeric of the binary format: digits of base 10,000, the weight of the first, sign, and how many decimals are shown.
+func numericText(v []byte) (string, bool) {
+	if len(v) < 8 {
+		return "", false
+	}
+	n, weight, sign, scale := int(binary.BigEndian.Uint16(v)), int(int16(binary.BigEndian.Uint16(v[2:]))), binary.BigEndian.Uint16(v[4:]), int(binary.BigEndian.Uint16(v[6:]))
+	if len(v) != 8+2*n || sign != numericPositive && sign != numericNegative || weight > 1000 || scale > 1000 {
+		return "", false
+	}
+	digits := func(i int) string { // the four of weight i
+		k := uint16(0)
+		if at := weight - i; at >= 0 && at < n {
+			k = binary.BigEndian.Uint16(v[8+2*at:])
+		}
+		return fmt.Sprintf("%04d", k)
+	}
+	whole, part := "", ""
+	for i := weight; i >= 0; i-- {
+		whole += digits(i)
+	}
+	for i := -1; len(part) < scale; i-- {
+		part += digits(i)
+	}
+	out := strings.TrimLeft(whole, "0")
+	if out == "" {
+		out = "0"
+	}
+	if sign == numericNegative {
+		out = "-" + out
+	}
+	if scale > 0 {
+		out += "." + part[:scale]
+	}
+	return out, true
 }
 
 // isText reports whether a type's binary format is its text.
@@ -130,11 +183,11 @@ func exactParams(b *wire.Binding) string {
 	return string(out)
 }
 
-// numberPlaceholder is what stands for a number (see package mask).
-var numberPlaceholder = regexp.MustCompile(`\b710298[0-9]{9}\b`)
+// numberPlaceholder is what stands for a number (see package mask), also as floats are written.
+var numberPlaceholder = regexp.MustCompile(`\b(710298[0-9]{9}|7\.10298[0-9]{0,9}[eE]\+?14)\b`)
 
 func hasNumberPlaceholder(text string) bool {
-	return strings.Contains(text, "710298") && numberPlaceholder.MatchString(text)
+	return (strings.Contains(text, "710298") || strings.Contains(text, "7.10298")) && numberPlaceholder.MatchString(text)
 }
 
 // hasPlaceholder reports whether a masked value comes back.

@@ -140,9 +140,13 @@ type request struct {
 	params    []string
 	// exact are the parameters' formats and bytes, for the digest.
 	exact string
+	// raw is the whole Bind: a placeholder may stand in a value that is not decoded.
+	raw []byte
 	// unread says that a parameter is shown as bytes since its type is not known.
 	unread bool
 	types  []uint32
+	// behind are the statements that a name in it may stand for.
+	behind []string
 }
 
 // admit has a statement decided and recorded.
@@ -154,7 +158,14 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 		op.Uninspectable = append(op.Uninspectable, access.Uninspectable{Field: "sql.parameters", Why: "a binary value is of a type that is not decoded"})
 	}
 	s.tell(op, strings.TrimSpace(r.statement.Text), r.params...)
-	op.Digest = s.digest(r.verb, r.whole, strconv.Itoa(r.index), r.exact, typesText(r.types))
+	parts := []string{r.verb, r.whole, strconv.Itoa(r.index), r.exact, typesText(r.types)}
+	if r.statement.Is("execute") { // what the name stands for is what is approved
+		list, _ := s.names.behind(r.statement, 0)
+		for _, t := range list {
+			parts, r.behind = append(parts, t.Text), append(r.behind, strings.TrimSpace(t.Text))
+		}
+	}
+	op.Digest = s.digest(parts...)
 	reject := func(why *access.Refusal) (*operation, *access.Refusal) {
 		s.h.o.Gate.Reject(op, why)
 		return nil, why
@@ -162,7 +173,10 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 	if st.Refuse != "" {
 		return reject(access.Refuse(access.CodeDenied, nil, "%s", st.Refuse))
 	}
-	if s.hasPlaceholder(r.statement.Text, r.params) {
+	if (st.Is("prepare") || st.Is("declare")) && s.names.count() >= s.h.o.Limits.Names {
+		return reject(access.Refuse(access.CodeTooLarge, nil, "there are more prepared statements and cursors than limits.names (%d)", s.h.o.Limits.Names))
+	}
+	if s.hasPlaceholder(r.statement.Text, r.params) || s.scope.HasPlaceholder(r.raw) {
 		why := access.Refuse(access.CodePlaceholder, nil, "the statement holds a masked value, which stands for nothing in the database")
 		why.Advice = "Write the statement so that the database itself uses the value, such as by a subquery or by the row's key."
 		return reject(why)
@@ -189,6 +203,9 @@ func (s *session) card(op *access.Operation, r request) access.Card {
 	c := access.Card{Object: op.Command, Uninspectable: op.Uninspectable}
 	if r.of > 1 {
 		c.Object = "-- statement " + strconv.Itoa(r.index+1) + " of " + strconv.Itoa(r.of) + ", which run together:\n" + s.conceal(r.whole)
+	}
+	for _, t := range r.behind {
+		c.Object += "\n-- what it executes:\n" + s.conceal(t)
 	}
 	return c
 }

@@ -70,13 +70,15 @@ type session struct {
 	status  byte      // of the transaction: I, T or E
 	ended   bool
 	role    string
-	unsure  bool // which role is in force
-	defined bool // something was defined in the open transaction
+	login   string // the role that RESET ROLE goes back to
+	unsure  bool   // which role is in force
+	defined bool   // something was defined in the open transaction
 	holding context.CancelCauseFunc
 	// takenBack: the client has taken back what it asked last, as cancel requests do.
 	takenBack atomic.Bool
 	// gen counts pipelines, from 1; failedGen is the last that failed at the server.
 	gen, failedGen int
+	idleGen        int          // the last after which no transaction was open
 	copying        *operation   // a COPY from the client, which the server has begun to take
 	copied         bool         // the client has ended it
 	bound          []*operation // of portals that are there

@@ -79,8 +79,8 @@ type Handler struct {
 	grammar *grammar.Grammar
 
 	mu       sync.Mutex
-	sessions map[uint64]*session // by process and key, for cancel requests
-	catalogs map[string]*catalog // by target and database
+	sessions map[uint64]*session     // by process and key, for cancel requests
+	catalogs map[string]*keptCatalog // by target and database
 }
 
 // New makes a Handler.
@@ -111,7 +111,18 @@ func New(o Options) (*Handler, error) {
 	}
 	tc := o.TLS.Clone()
 	tc.NextProtos = []string{alpn}
-	return &Handler{o: o, tls: tc, grammar: grammar.New(), sessions: map[uint64]*session{}, catalogs: map[string]*catalog{}}, nil
+	return &Handler{o: o, tls: tc, grammar: grammar.New(), sessions: map[uint64]*session{}, catalogs: map[string]*keptCatalog{}}, nil
+}
+
+// Ready reports whether statements are read without delay: the grammar takes seconds to be compiled. Clients that come before
+// are let in, and wait with their first statement.
+func (h *Handler) Ready() bool {
+	select {
+	case <-h.grammar.Warm():
+		return true
+	default:
+		return false
+	}
 }
 
 // alpn is PostgreSQL's protocol in TLS (protocol.html, section 55.2.9). A client that begins with TLS has to name it.

@@ -93,13 +93,16 @@ func (c *classifier) message(m protoreflect.Message) {
 	case *pg.UpdateStmt:
 		c.kind("update", Write)
 		c.write(n.Relation)
+		if n.Relation.GetRelname() == settingsView {
+			c.s.Refuse = SettingsUpdate
+		}
 		c.targets(n.TargetList)
 		c.s.NoWhere = c.s.NoWhere || n.WhereClause == nil
 	case *pg.DeleteStmt:
 		c.kind("delete", Write)
 		c.write(n.Relation)
 		c.s.NoWhere = c.s.NoWhere || n.WhereClause == nil
-	case *pg.MergeStmt:
+	case *pg.MergeStmt: // not into a view that has rules
 		c.kind("merge", Write)
 		c.write(n.Relation)
 	case *pg.RangeVar:
@@ -132,6 +135,17 @@ func (c *classifier) message(m protoreflect.Message) {
 		}
 	}
 	c.fields(m)
+}
+
+// settingsView is the view whose UPDATE sets parameters of the session, by a rule of the server's own.
+const settingsView = "pg_settings"
+
+// SettingsUpdate says why it is not let through.
+const SettingsUpdate = "an UPDATE of pg_settings sets parameters of the session; use SET"
+
+// UpdatesSettings reports whether a statement that writes to a view with definition v sets parameters.
+func (s *Statement) UpdatesSettings(v *Statement) bool {
+	return s.Is("update") && slices.ContainsFunc(v.Relations, func(n Name) bool { return n.Relation == settingsView })
 }
 
 func withOf(m proto.Message) *pg.WithClause {

@@ -1,6 +1,8 @@
 package grammar
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -22,7 +24,19 @@ type Source interface {
 	Relation(Name) Hidden
 	// Suspects says that a function which is not known may show what is hidden.
 	Suspects() bool
+	// Own reports whether code of the database's own may be behind the name, of which nobody knows what it shows.
+	Own(of Code, name string) bool
 }
+
+// Code is what can have code behind its name.
+type Code byte
+
+// The kinds of Code.
+const (
+	Function Code = iota
+	Operator
+	Type
+)
 
 // Exposure says which columns of an answer may show what is hidden. The zero value: none.
 type Exposure struct {
@@ -44,8 +58,8 @@ type Output struct {
 	Hidden bool
 }
 
-// hides reports whether any column is hidden.
-func (e *Exposure) hides() bool {
+// Hides reports whether any column is hidden.
+func (e *Exposure) Hides() bool {
 	for _, o := range e.Outputs {
 		if o.Hidden {
 			return true
@@ -125,18 +139,48 @@ func (t *tracer) statement(n *pg.Node) Exposure {
 		}
 		return t.table(v.CopyStmt)
 	case *pg.Node_ExplainStmt: // plans hold the query's own constants, and counts
-		t.query(v.ExplainStmt.Query, nil)
+		t.statement(v.ExplainStmt.Query)
 		return Exposure{}
 	case *pg.Node_CallStmt, *pg.Node_ExecuteStmt, *pg.Node_FetchStmt, *pg.Node_DoStmt:
 		return Exposure{All: t.src.Suspects(), Touches: t.src.Suspects()}
 	case *pg.Node_CreateTableAsStmt:
 		e := t.statement(v.CreateTableAsStmt.Query)
-		t.copies = t.copies || e.hides()
+		t.copies = t.copies || e.Hides()
 		return Exposure{}
 	case *pg.Node_ViewStmt: // it gives no rows, and what reads it is followed
 		return Exposure{Touches: t.src.Suspects()}
 	}
+	t.definition(n)
 	return Exposure{}
+}
+
+// definition finds what would have a hidden column's values go elsewhere, or by another name, from then on.
+func (t *tracer) definition(n *pg.Node) {
+	hides := func(r *pg.RangeVar) bool { return r != nil && t.relation(r).any() }
+	switch v := n.GetNode().(type) {
+	case *pg.Node_RenameStmt:
+		h := t.relation(v.RenameStmt.Relation)
+		switch v.RenameStmt.RenameType {
+		case pg.ObjectType_OBJECT_COLUMN:
+			t.copies = t.copies || h.Opaque || h.Masked[v.RenameStmt.Subname]
+		case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_FOREIGN_TABLE:
+			t.copies = t.copies || h.any()
+		}
+	case *pg.Node_AlterObjectSchemaStmt:
+		t.copies = t.copies || hides(v.AlterObjectSchemaStmt.Relation)
+	case *pg.Node_CreateTrigStmt:
+		t.copies = t.copies || hides(v.CreateTrigStmt.Relation)
+	case *pg.Node_RuleStmt:
+		h := t.relation(v.RuleStmt.Relation)
+		sc := &scope{withs: map[string]Hidden{}, items: []item{{"old", h}, {"new", h}}}
+		for _, a := range v.RuleStmt.Actions {
+			e := t.query(a, sc)
+			t.copies = t.copies || e.Hides()
+		}
+	case *pg.Node_AlterTableStmt: // USING and GENERATED make a column of others
+		sc := &scope{withs: map[string]Hidden{}, items: []item{{v.AlterTableStmt.Relation.GetRelname(), t.relation(v.AlterTableStmt.Relation)}}}
+		t.copies = t.expressions(v.AlterTableStmt.Cmds, sc) || t.copies
+	}
 }
 
 // table is COPY of a table.
@@ -173,13 +217,13 @@ func (t *tracer) query(n *pg.Node, outer *scope) Exposure {
 	case *pg.Node_SelectStmt:
 		return t.selects(v.SelectStmt, outer)
 	case *pg.Node_InsertStmt:
-		return t.returning(v.InsertStmt.WithClause, []*pg.Node{target(v.InsertStmt.Relation)}, v.InsertStmt.ReturningList, outer, v.InsertStmt.SelectStmt, conflict(v.InsertStmt.OnConflictClause))
+		return t.returning(v.InsertStmt.WithClause, []*pg.Node{target(v.InsertStmt.Relation)}, v.InsertStmt.ReturningList, v.InsertStmt.OnConflictClause.GetWhereClause(), outer, v.InsertStmt.SelectStmt, conflict(v.InsertStmt.OnConflictClause))
 	case *pg.Node_UpdateStmt:
-		return t.returning(v.UpdateStmt.WithClause, append([]*pg.Node{target(v.UpdateStmt.Relation)}, v.UpdateStmt.FromClause...), v.UpdateStmt.ReturningList, outer, list(v.UpdateStmt.TargetList))
+		return t.returning(v.UpdateStmt.WithClause, append([]*pg.Node{target(v.UpdateStmt.Relation)}, v.UpdateStmt.FromClause...), v.UpdateStmt.ReturningList, v.UpdateStmt.WhereClause, outer, list(v.UpdateStmt.TargetList))
 	case *pg.Node_DeleteStmt:
-		return t.returning(v.DeleteStmt.WithClause, append([]*pg.Node{target(v.DeleteStmt.Relation)}, v.DeleteStmt.UsingClause...), v.DeleteStmt.ReturningList, outer)
+		return t.returning(v.DeleteStmt.WithClause, append([]*pg.Node{target(v.DeleteStmt.Relation)}, v.DeleteStmt.UsingClause...), v.DeleteStmt.ReturningList, v.DeleteStmt.WhereClause, outer)
 	case *pg.Node_MergeStmt:
-		return t.returning(v.MergeStmt.WithClause, []*pg.Node{target(v.MergeStmt.Relation), v.MergeStmt.SourceRelation}, v.MergeStmt.ReturningList, outer, list(v.MergeStmt.MergeWhenClauses))
+		return t.returning(v.MergeStmt.WithClause, []*pg.Node{target(v.MergeStmt.Relation), v.MergeStmt.SourceRelation}, v.MergeStmt.ReturningList, v.MergeStmt.JoinCondition, outer, list(v.MergeStmt.MergeWhenClauses))
 	}
 	t.touched = true
 	return Exposure{All: true}
@@ -192,7 +236,7 @@ func conflict(c *pg.OnConflictClause) *pg.Node { return list(c.GetTargetList()) 
 func target(r *pg.RangeVar) *pg.Node { return &pg.Node{Node: &pg.Node_RangeVar{RangeVar: r}} }
 
 // returning is a statement that changes rows, and what it gives of them. written is what it writes: a query, or expressions.
-func (t *tracer) returning(w *pg.WithClause, from, returned []*pg.Node, outer *scope, written ...*pg.Node) Exposure {
+func (t *tracer) returning(w *pg.WithClause, from, returned []*pg.Node, where *pg.Node, outer *scope, written ...*pg.Node) Exposure {
 	sc := t.scope(w, outer)
 	for _, f := range from {
 		sc.items = append(sc.items, t.from(f, sc)...)
@@ -200,45 +244,42 @@ func (t *tracer) returning(w *pg.WithClause, from, returned []*pg.Node, outer *s
 	for _, n := range written {
 		if n.GetSelectStmt() == nil {
 			t.copies = t.expression(n, sc) || t.copies
-		} else if e := t.query(n, sc); e.hides() {
+		} else if e := t.query(n, sc); e.Hides() {
 			t.copies = true
 		}
 	}
+	t.expression(where, sc)
 	return t.outputs(returned, sc)
 }
 
 func (t *tracer) selects(n *pg.SelectStmt, outer *scope) Exposure {
 	sc := t.scope(n.WithClause, outer)
 	if n.Op != pg.SetOperation_SETOP_NONE && n.Op != pg.SetOperation_SET_OPERATION_UNDEFINED {
-		return union(t.selects(n.Larg, sc), t.selects(n.Rarg, sc))
+		t.expressions([]*pg.Node{n.LimitCount, n.LimitOffset, list(n.SortClause)}, sc)
+		return Either(t.selects(n.Larg, sc), t.selects(n.Rarg, sc))
 	}
 	if len(n.ValuesLists) > 0 {
+		t.expressions([]*pg.Node{n.LimitCount, n.LimitOffset}, sc)
 		return t.values(n.ValuesLists, sc)
 	}
 	for _, f := range n.FromClause {
 		sc.items = append(sc.items, t.from(f, sc)...)
 	}
+	// What only decides which rows there are shows nothing, but may hand on what it is given.
+	t.expressions([]*pg.Node{n.WhereClause, n.HavingClause, n.LimitCount, n.LimitOffset, list(n.DistinctClause), list(n.GroupClause), list(n.SortClause), list(n.WindowClause)}, sc)
 	e := t.outputs(n.TargetList, sc)
-	t.copies = t.copies || n.IntoClause != nil && e.hides()
+	t.copies = t.copies || n.IntoClause != nil && e.Hides()
 	return e
 }
 
-// union is UNION, INTERSECT and EXCEPT: names are the left side's, and either side shows.
-func union(l, r Exposure) Exposure {
-	l.All, l.Touches = l.All || r.All, l.Touches || r.Touches
-	hidden := func(e Exposure) bool {
-		for _, o := range e.Outputs {
-			if o.Hidden {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case l.Star || r.Star || len(l.Outputs) != len(r.Outputs):
-		l.All = l.All || hidden(l) || hidden(r)
+// Either is what an answer shows that is of l or of r, or of both as with UNION: names are the left side's, and either side shows.
+func Either(l, r Exposure) Exposure {
+	if l.Star || r.Star || len(l.Outputs) != len(r.Outputs) {
+		l.All = l.Hides() || r.Hides()
 		l.Star = true
-	default:
+	}
+	l.All, l.Touches, l.Copies = l.All || r.All, l.Touches || r.Touches, l.Copies || r.Copies
+	if l.Outputs = slices.Clone(l.Outputs); !l.Star {
 		for i := range l.Outputs {
 			l.Outputs[i].Hidden = l.Outputs[i].Hidden || r.Outputs[i].Hidden
 		}

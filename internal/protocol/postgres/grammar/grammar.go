@@ -48,7 +48,8 @@ type Statement struct {
 	Relations []Name
 	// Setting is set where it changes how the session reads or does things.
 	Setting *Setting
-	// Prepared is the name that PREPARE gives, and EXECUTE and DEALLOCATE take; Cursor that of DECLARE, FETCH and CLOSE.
+	// Prepared is the name that PREPARE gives, and EXECUTE and DEALLOCATE take; Cursor that of DECLARE, FETCH and CLOSE. DEALLOCATE
+	// and CLOSE without one take all.
 	Prepared, Cursor string
 	// Copy is set for COPY with the client.
 	Copy *Copy
@@ -69,6 +70,8 @@ type Setting struct {
 	Value string
 	// Local: until the transaction ends.
 	Local bool
+	// Maybe: by a function's call, which may not come to pass.
+	Maybe bool
 }
 
 // Copy is a COPY from or to the client.
@@ -90,8 +93,10 @@ const cacheBytes = 8 << 20
 // Grammar reads texts, and remembers what it read. It is safe for concurrent use.
 type Grammar struct {
 	mu sync.RWMutex
-	// parsers bounds how many texts are parsed at once: each that is takes an instance of the parser, of many megabytes.
+	// parsers bounds how many texts are parsed at once: each that is takes an instance of the parser, of many megabytes, which the
+	// library makes where it has none to spare.
 	parsers  chan struct{}
+	warm     chan struct{}
 	young    map[string]parsed
 	old      map[string]parsed
 	youngLen int
@@ -102,12 +107,24 @@ type parsed struct {
 	err        error
 }
 
-// New makes a Grammar. Its first parse takes seconds (it compiles libpg_query), so that one is begun at once.
+// maxParsers bounds how many texts are parsed at once, where there are as many cores and twice that.
+const maxParsers = 4
+
+// New makes a Grammar. Each of its parsers takes seconds of computing to be made (libpg_query is compiled), so that all are begun
+// at once, and none is made while somebody waits for a statement; Warm tells when they are there.
 func New() *Grammar {
-	g := &Grammar{young: map[string]parsed{}, parsers: make(chan struct{}, runtime.GOMAXPROCS(0))}
-	go func() { _, _ = g.Read("SELECT 1") }() // what is wrong with it is seen by whoever reads next
+	n := max(1, min(runtime.GOMAXPROCS(0)/2, maxParsers))
+	g := &Grammar{young: map[string]parsed{}, parsers: make(chan struct{}, n), warm: make(chan struct{})}
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() { _, _ = g.Read("SELECT 1") }) // what is wrong with it is seen by whoever reads next
+	}
+	go func() { all.Wait(); close(g.warm) }()
 	return g
 }
+
+// Warm is closed once texts are read without delay.
+func (g *Grammar) Warm() <-chan struct{} { return g.warm }
 
 // Read gives the statements of text: at least one, since an empty text is one, too. What it gives is shared, and must not be changed.
 func (g *Grammar) Read(text string) ([]*Statement, error) {

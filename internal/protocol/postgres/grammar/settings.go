@@ -91,12 +91,13 @@ func (c *classifier) set(n *pg.VariableSetStmt) {
 	}
 	c.kind(kind, Session)
 	c.setting(name, strings.Join(values, ","), n.IsLocal, known)
+	c.s.Setting.Maybe = false
 }
 
 // setting says what a change of a parameter can do.
 func (c *classifier) setting(name, value string, local, known bool) {
 	s := c.s
-	s.Setting = &Setting{Name: name, Value: value, Local: local}
+	s.Setting = &Setting{Name: name, Value: value, Local: local, Maybe: true}
 	if why := misread(name, value); why != "" || !known && misread(name, "?") != "" {
 		s.Refuse = "setting " + name + ": " + why
 	}

@@ -1,6 +1,7 @@
 package grammar
 
 import (
+	"cmp"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -29,6 +30,7 @@ func (c *classifier) statement(m proto.Message) bool {
 		c.s.Cursor = n.Portalname
 	case *pg.ClosePortalStmt:
 		c.kind("close", Session)
+		c.s.Cursor = n.Portalname
 	case *pg.PrepareStmt:
 		c.kind("prepare", Session)
 		c.s.Prepared = n.Name
@@ -114,12 +116,28 @@ var parts = words(`RawStmt SetOperationStmt ReturnStmt PLAssignStmt ReplicaIdent
 // defines notes the relation that a definition is about as changed.
 func (c *classifier) defines(m proto.Message) {
 	switch n := m.(type) {
+	case *pg.AlterTableStmt:
+		c.write(n.Relation)
+		for _, x := range n.Cmds {
+			if x.GetAlterTableCmd().GetSubtype() == pg.AlterTableType_AT_ChangeOwner { // whose rights its code has
+				c.effect(Admin)
+			}
+		}
+	case *pg.CreateFunctionStmt:
+		for _, o := range n.Options {
+			if d := o.GetDefElem(); d.GetDefname() == "language" && !trusted[strings.ToLower(d.Arg.GetString_().GetSval())] { // C's is loaded, and runs, at once
+				c.effect(Admin)
+			}
+		}
 	case interface{ GetRelation() *pg.RangeVar }:
 		c.write(n.GetRelation())
 	case *pg.ViewStmt:
 		c.write(n.View)
 	}
 }
+
+// trusted are the languages in which a definition by itself runs nothing.
+var trusted = words(`sql plpgsql plperl pltcl`)
 
 func (c *classifier) writeAll(list []*pg.Node) {
 	for _, n := range list {
@@ -151,17 +169,23 @@ func (c *classifier) explain(n *pg.ExplainStmt) bool {
 	s, i := c.s, inner.s
 	s.Tables, s.Columns, s.Functions = append(s.Tables, i.Tables...), append(s.Columns, i.Columns...), append(s.Functions, i.Functions...)
 	s.Relations, s.Types, s.Operators = append(s.Relations, i.Relations...), append(s.Types, i.Types...), append(s.Operators, i.Operators...)
-	s.Volatile = append(s.Volatile, i.Volatile...) // one that is called immutable is run to plan
+	s.Volatile = append(s.Volatile, i.Volatile...)                                                                   // one that is called immutable is run to plan
+	if e := cmp.Or(n.Query.GetExecuteStmt(), n.Query.GetCreateTableAsStmt().GetQuery().GetExecuteStmt()); e != nil { // its parameters are computed
+		c.fields(e.ProtoReflect())
+	}
 	return true
 }
 
 func (c *classifier) transaction(n *pg.TransactionStmt) {
-	kind := strings.ToLower(strings.TrimPrefix(n.Kind.String(), "TRANS_STMT_"))
+	kind := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(n.Kind.String(), "TRANS_STMT_")), "_", " ")
 	effect := Session
 	if strings.Contains(kind, "prepare") { // it outlives the session
 		effect = Admin
 	}
-	c.kind(strings.ReplaceAll(kind, "_", " "), effect)
+	if kind == "prepare" {
+		kind = "prepare transaction"
+	}
+	c.kind(kind, effect)
 }
 
 func (c *classifier) copy(n *pg.CopyStmt) {
@@ -171,6 +195,13 @@ func (c *classifier) copy(n *pg.CopyStmt) {
 	case n.Filename != "":
 		c.kind("copy file", Admin)
 	default:
+		for _, o := range n.Options {
+			if d := o.GetDefElem(); d.GetDefname() == "encoding" {
+				if why := misread("client_encoding", d.Arg.GetString_().GetSval()); why != "" {
+					c.s.Refuse = "COPY in another encoding: " + why
+				}
+			}
+		}
 		c.s.Copy = &Copy{From: n.IsFrom, Plain: len(n.Options) == 0, Columns: names(n.Attlist), query: n.Query}
 		if n.Relation != nil {
 			c.s.Copy.Relation = Name{n.Relation.Schemaname, n.Relation.Relname}

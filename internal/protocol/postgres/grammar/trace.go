@@ -23,7 +23,7 @@ func (t *tracer) from(n *pg.Node, sc *scope) []item {
 	case *pg.Node_RangeTableSample:
 		return t.from(v.RangeTableSample.Relation, sc)
 	case *pg.Node_RangeFunction:
-		h := Hidden{Opaque: t.expressions(v.RangeFunction.Functions, sc)}
+		h := Hidden{Opaque: t.expressions(append(slices.Clone(v.RangeFunction.Functions), v.RangeFunction.Coldeflist...), sc)}
 		return []item{{functionAlias(v.RangeFunction), h}}
 	case *pg.Node_RangeTableFunc:
 		return []item{{v.RangeTableFunc.Alias.GetAliasname(), Hidden{Opaque: t.message(v.RangeTableFunc.ProtoReflect(), sc)}}}
@@ -89,6 +89,8 @@ func (t *tracer) join(j *pg.JoinExpr, sc *scope) []item {
 	left := t.from(j.Larg, sc)
 	inner := &scope{items: append(slices.Clone(sc.items), left...), withs: sc.withs, outer: sc.outer} // LATERAL sees the left side
 	items := append(left, t.from(j.Rarg, inner)...)
+	inner.items = append(slices.Clone(sc.items), items...)
+	t.expression(j.Quals, inner)
 	if j.Alias == nil {
 		return items
 	}
@@ -213,20 +215,53 @@ func (t *tracer) message(m protoreflect.Message, sc *scope) bool {
 		for _, o := range e.Outputs {
 			hidden = hidden || o.Hidden
 		}
-		hidden = (hidden || e.All) && n.SubLinkType != pg.SubLinkType_EXISTS_SUBLINK
+		hidden = (hidden || e.All) && n.SubLinkType != pg.SubLinkType_EXISTS_SUBLINK || t.operator(n.OperName)
 		return t.expression(n.Testexpr, sc) || hidden
 	case *pg.SelectStmt: // such as ARRAY(…) of a grammar to come
 		t.selects(n, sc)
 		return true
 	case *pg.FuncCall:
-		name := names(n.Funcname)
-		if len(name) == 2 && name[0] == "pg_catalog" {
-			name = name[1:]
+		harmless, own := t.called(names(n.Funcname))
+		given := t.below(m, sc)
+		t.copies = t.copies || given && !harmless // what it does with it nobody knows
+		return given || own
+	case *pg.A_Expr:
+		hidden = t.operator(n.Name)
+	case *pg.SortBy:
+		hidden = t.operator(n.UseOp)
+	case *pg.TypeName:
+		if name := names(n.Names); len(name) > 0 {
+			hidden = t.src.Own(Type, last(name))
 		}
-		if t.src.Suspects() && (len(name) != 1 || !isHarmless(name[0]) && effectOf(name[0]) == Admin && name[0] != "set_config") {
-			hidden = true
+	case *pg.A_Indirection: // (x).f is f(x) as well
+		for _, f := range names(n.Indirection) {
+			hidden = hidden || t.src.Own(Function, f)
 		}
 	}
+	return t.below(m, sc) || hidden
+}
+
+// called says of a function whether it does no more than compute, and whether it may show what is hidden by itself.
+func (t *tracer) called(name []string) (harmless, own bool) {
+	system := len(name) == 2 && name[0] == "pg_catalog"
+	if system {
+		name = name[1:]
+	}
+	if len(name) != 1 {
+		return false, t.src.Suspects()
+	}
+	own = !system && t.src.Own(Function, name[0])
+	harmless = isHarmless(name[0]) && !own
+	return harmless, own || t.src.Suspects() && !isHarmless(name[0]) && effectOf(name[0]) == Admin && name[0] != "set_config"
+}
+
+func (t *tracer) operator(list []*pg.Node) bool {
+	name := names(list)
+	return len(name) > 0 && t.src.Own(Operator, last(name))
+}
+
+// below walks everything that is within m.
+func (t *tracer) below(m protoreflect.Message, sc *scope) (hidden bool) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		if f.Kind() != protoreflect.MessageKind {
 			return true
@@ -263,9 +298,12 @@ func (t *tracer) reference(n *pg.ColumnRef, sc *scope) bool {
 	}
 	items := sc.find(alias)
 	if items == nil {
-		return sc.hides()
+		return sc.hides() || t.src.Own(Function, column)
 	}
 	for _, i := range items {
+		if !star && t.src.Own(Function, column) && !slices.Contains(i.All, column) {
+			return true
+		}
 		switch {
 		case i.Opaque, star && i.any(), i.Masked[column]:
 			return true
