@@ -33,9 +33,11 @@ func (g *gateway) openPostgres(tc *tls.Config) error {
 	if len(targets) == 0 {
 		return nil
 	}
+	l := g.cfg.Limits
 	var err error
 	g.postgres, err = postgres.New(postgres.Options{Targets: targets, Hosts: hosts, Gate: g.gate, Masks: g.masks, TLS: tc,
-		Hold: g.cfg.Approvals.Hold, DigestKey: g.keys.digest, Log: g.log})
+		Limits: postgres.Limits{MessageBytes: l.SQLMessageBytes, StatementBytes: l.SQLStatementBytes, Names: l.SQLNames, Login: l.HeaderTimeout},
+		Hold:   g.cfg.Approvals.Hold, DigestKey: g.keys.digest, Log: g.log})
 	return err
 }
 

@@ -288,7 +288,13 @@ type Limits struct {
 	GitPushBytes int64 `yaml:"gitPushBytes" default:"2147483648"`
 	// Request headers.
 	HeaderBytes int `yaml:"headerBytes" default:"262144"`
-	// How long a client may take to send its request's headers.
+	// One message of a PostgreSQL client or server, such as a row.
+	SQLMessageBytes int `yaml:"sqlMessageBytes" default:"67108864"`
+	// The text of one SQL message.
+	SQLStatementBytes int `yaml:"sqlStatementBytes" default:"1048576"`
+	// Prepared statements, portals and cursors that one PostgreSQL connection keeps.
+	SQLNames int `yaml:"sqlNames" default:"10000"`
+	// How long a client may take to send its request's headers, or, of PostgreSQL, to log in.
 	HeaderTimeout time.Duration `yaml:"headerTimeout" default:"20s"`
 	// How long a client may take to send its request's body. Exec, attach and port-forward have none.
 	BodyTimeout time.Duration `yaml:"bodyTimeout" default:"1m"`

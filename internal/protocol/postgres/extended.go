@@ -16,7 +16,7 @@ func (s *session) parseMessage(m wire.Message) error {
 		why = access.Refuse(access.CodeMalformed, nil, "cannot insert multiple commands into a prepared statement")
 	}
 	if why == nil && s.names.count() >= s.h.o.Limits.Names {
-		why = access.Refuse(access.CodeTooLarge, nil, "there are more prepared statements and portals than limits.names (%d)", s.h.o.Limits.Names)
+		why = access.Refuse(access.CodeTooLarge, nil, "there are more prepared statements and portals than limits.sqlNames (%d)", s.h.o.Limits.Names)
 	}
 	if why != nil {
 		return s.refuseUndecided("prepare", p.Text, why, false)
@@ -72,7 +72,7 @@ func (s *session) bind(m wire.Message) error {
 		return s.refuseUndecided("execute", "", access.Refuse(access.CodeMalformed, nil, "prepared statement %q does not exist", b.Statement), false)
 	}
 	if s.names.count() >= s.h.o.Limits.Names {
-		return s.refuseUndecided("execute", p.text, access.Refuse(access.CodeTooLarge, nil, "there are more prepared statements and portals than limits.names (%d)", s.h.o.Limits.Names), false)
+		return s.refuseUndecided("execute", p.text, access.Refuse(access.CodeTooLarge, nil, "there are more prepared statements and portals than limits.sqlNames (%d)", s.h.o.Limits.Names), false)
 	}
 	if err := s.flush(); err != nil {
 		return err

@@ -67,7 +67,7 @@ func (s *session) serveUpstream() error {
 func (r *relay) lost(err error) error {
 	switch {
 	case errors.Is(err, wire.ErrLarge):
-		return access.Refuse(access.CodeTooLarge, err, "the database's answer holds a message longer than limits.messageBytes (%d)", r.s.h.o.Limits.MessageBytes)
+		return access.Refuse(access.CodeTooLarge, err, "the database's answer holds a message longer than limits.sqlMessageBytes (%d)", r.s.h.o.Limits.MessageBytes)
 	case errors.Is(err, wire.ErrLength):
 		return access.Refuse(access.CodeUpstream, err, "the database's answer cannot be read")
 	}

@@ -118,7 +118,7 @@ func (s *session) query(m wire.Message) error {
 // read gives the statements of a text, or says why it cannot be read with certainty.
 func (s *session) read(text string) ([]*grammar.Statement, *access.Refusal) {
 	if len(text) > s.h.o.Limits.StatementBytes {
-		return nil, access.Refuse(access.CodeTooLarge, nil, "the statement has %d bytes; limits.statementBytes are %d", len(text), s.h.o.Limits.StatementBytes)
+		return nil, access.Refuse(access.CodeTooLarge, nil, "the statement has %d bytes; limits.sqlStatementBytes are %d", len(text), s.h.o.Limits.StatementBytes)
 	}
 	if !utf8.ValidString(text) {
 		return nil, access.Refuse(access.CodeMalformed, nil, "the statement is not UTF-8")
@@ -174,7 +174,7 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 		return reject(access.Refuse(access.CodeDenied, nil, "%s", st.Refuse))
 	}
 	if (st.Is("prepare") || st.Is("declare")) && s.names.count() >= s.h.o.Limits.Names {
-		return reject(access.Refuse(access.CodeTooLarge, nil, "there are more prepared statements and cursors than limits.names (%d)", s.h.o.Limits.Names))
+		return reject(access.Refuse(access.CodeTooLarge, nil, "there are more prepared statements and cursors than limits.sqlNames (%d)", s.h.o.Limits.Names))
 	}
 	if s.hasPlaceholder(r.statement.Text, r.params) || s.scope.HasPlaceholder(r.raw) {
 		why := access.Refuse(access.CodePlaceholder, nil, "the statement holds a masked value, which stands for nothing in the database")

@@ -259,7 +259,7 @@ func (s *session) clientError(err error) error {
 	case s.ctx.Err() != nil:
 		return context.Cause(s.ctx)
 	case errors.Is(err, wire.ErrLarge):
-		return access.Refuse(access.CodeTooLarge, err, "a message is longer than limits.messageBytes (%d)", s.h.o.Limits.MessageBytes)
+		return access.Refuse(access.CodeTooLarge, err, "a message is longer than limits.sqlMessageBytes (%d)", s.h.o.Limits.MessageBytes)
 	case errors.Is(err, wire.ErrLength), errors.Is(err, wire.ErrField):
 		return access.Refuse(access.CodeMalformed, err, "the client's message cannot be read")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
