@@ -189,7 +189,7 @@ func (t Target) checkUpstream(at string, p *problems) {
 		p.add("%s.user: only for git, web and postgres", at)
 	case t.Protocol == "postgres" && t.User == "":
 		p.add("%s.user: missing; it is the role that the gateway logs in with", at)
-	case (t.Header != "" || t.User != "") && t.Token == Secret{}:
+	case (t.Header != "" || t.User != "" && t.Protocol != "postgres") && t.Token == Secret{}:
 		p.add("%s.token: missing; header and user say how it is shown", at)
 	}
 	switch {

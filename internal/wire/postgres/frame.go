@@ -103,7 +103,7 @@ func (r *Reader) Fill() error {
 func (r *Reader) room() {
 	want, pending := firstBytes, r.to-r.from
 	if pending == 0 && len(r.buf) > fullBytes {
-		r.buf = nil // a long message has passed: its room is not kept
+		r.buf, r.from, r.to = nil, 0, 0 // a long message has passed: its room is not kept
 	}
 	if r.to == len(r.buf) && r.buf != nil { // the last read filled it: more is under way
 		want = min(2*len(r.buf), fullBytes)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -77,6 +78,22 @@ func TestEverySplit(t *testing.T) {
 }
 
 // Fields are read as another implementation wrote them.
+// A long message leaves nothing behind that the next could fall over.
+func TestLongThenShort(t *testing.T) {
+	for _, n := range []int{firstBytes, fullBytes, 3 * fullBytes, 200_134} {
+		var b Builder
+		b.Begin(Query).Text(strings.Repeat("x", n)).End()
+		long := len(b.Bytes)
+		b.Begin(Sync).End()
+		r := NewReader(io.MultiReader(bytes.NewReader(b.Bytes[:long]), bytes.NewReader(b.Bytes[long:])), 1<<20) // the second in a read of its own
+		for _, want := range []byte{Query, Sync} {
+			if m, err := r.Next(); err != nil || m.Type != want {
+				t.Errorf("%d bytes: %q, %v; want %q", n, m.Type, err, want)
+			}
+		}
+	}
+}
+
 func TestFields(t *testing.T) {
 	_, raw, _ := readAll(bytes.NewReader(samples(t)), 1<<20)
 	p, err := ReadParse(raw[1][5:])
