@@ -25,7 +25,7 @@ func (g *gateway) openPostgres(tc *tls.Config) error {
 		if err != nil {
 			return usageError{fmt.Errorf("target %s: %w", t.Name, err)}
 		}
-		targets[t.Name] = postgres.Target{Target: access.Target{Name: t.Name, Protocol: t.Protocol, Labels: t.Labels}, Upstream: d}
+		targets[t.Name] = postgres.Target{Target: access.Target{Name: t.Name, Protocol: t.Protocol, Labels: t.Labels}, Upstream: d, Estimate: t.Estimate}
 		for _, h := range t.Hosts {
 			hosts[h] = t.Name
 		}

@@ -193,6 +193,8 @@ func (t Target) checkUpstream(at string, p *problems) {
 		p.add("%s.token: missing; header and user say how it is shown", at)
 	}
 	switch {
+	case t.Protocol != "postgres" && t.Estimate:
+		p.add("%s.estimate: only for postgres", at)
 	case t.Protocol != "web" && (t.Opaque || t.Proxy.Intercept || len(t.Proxy.Hosts) > 0):
 		p.add("%s: proxy and opaque are for web only", at)
 	case t.Proxy.Intercept && len(t.Proxy.Hosts) == 0:

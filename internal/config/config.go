@@ -159,6 +159,9 @@ type Target struct {
 	// Web only: let through answers that are archives or otherwise compressed by their nature, such as packages, in which
 	// nothing can be masked. They are recorded as they are.
 	Opaque bool `yaml:"opaque"`
+	// Postgres only: whoever is asked for an approval is told how many rows the planner takes the statement to reach. It is asked by
+	// EXPLAIN, which runs nothing, over a connection of the gateway's own that can only read.
+	Estimate bool `yaml:"estimate"`
 }
 
 // Price is what a model's provider asks for a million tokens, in dollars.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,68 +148,91 @@ func (h *Handler) forgetCatalog(s *session) {
 	k.loading.Forget("") // what is under way may be of before
 }
 
-// loadCatalog asks over a connection of its own, as an operation that the gateway itself makes.
-func (s *session) loadCatalog() (_ *catalog, err error) {
+// loadCatalog reads it from the database.
+func (s *session) loadCatalog() (*catalog, error) {
+	c := &catalog{grammar: s.h.grammar, loaded: s.h.o.Now(), relations: map[string][]*relation{}, byNumber: map[uint32]*relation{}, functions: map[string]bool{}, rowFunctions: map[string]bool{},
+		types: map[string]bool{}, operators: map[string]bool{}, wide: map[*grammar.Statement]*grammar.Statement{}, sources: map[string]*maskSource{}}
+	var q wire.Builder
+	q.Begin(wire.Query).Text(catalogQuery).End()
+	var later [][]string // what says something of a relation that may come behind it
+	err := s.ask(question{text: catalogQuery, message: q.Bytes, patience: 20 * time.Second, settings: map[string]string{"search_path": "pg_catalog"}}, func(row []string) error {
+		if len(row) != 5 {
+			return wire.ErrField
+		}
+		if !c.take(row) {
+			later = append(later, row)
+		}
+		return nil
+	})
+	for _, row := range later {
+		c.add(row)
+	}
+	return c, err
+}
+
+// question is what the gateway itself asks the database.
+type question struct {
+	text    string
+	message []byte // what is sent, which ends as a Query or a Sync does
+	// patience bounds it in the database; the whole may take half as long again.
+	patience time.Duration
+	settings map[string]string
+}
+
+// ask asks over a connection of its own, which can only read, as an operation that the gateway itself makes.
+func (s *session) ask(q question, row func([]string) error) (err error) {
 	began := s.h.o.Now()
 	op := s.newOperation("lookup", nil)
-	op.SQL.Kinds, op.SQL.Effect, op.SQL.Text = []string{"select"}, grammar.Read, strings.TrimSpace(catalogQuery)
+	op.SQL.Kinds, op.SQL.Effect, op.SQL.Text = []string{"select"}, grammar.Read, s.conceal(strings.TrimSpace(q.text))
 	op.Command = op.SQL.Text
-	op.Digest = s.digest("lookup", catalogQuery)
-	ctx, cancel := context.WithTimeout(s.link.Context(), 30*time.Second)
+	op.Digest = s.digest("lookup", string(q.message))
+	ctx, cancel := context.WithTimeout(s.link.Context(), q.patience*3/2)
 	defer cancel()
 	p, err := s.h.o.Gate.Lookup(ctx, s.link.Operation(), op)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	out := access.Outcome{ExitCode: -1}
 	defer func() {
 		if err != nil {
-			out.Code, out.Message = 1, "the database's definitions could not be read"
+			out.Code, out.Message = 1, "the database did not say"
 		}
 		out.Duration = s.h.o.Now().Sub(began)
 		err = errors.Join(err, p.End(out))
 	}()
-	up, err := s.t.Upstream.Dial(p, s.database, map[string]string{"client_encoding": "UTF8", "application_name": "gatebook",
-		"default_transaction_read_only": "on", "search_path": "pg_catalog",
-		"lock_timeout": "2s", "statement_timeout": "20s"}) // somebody may hold a view's table, this session itself among them
+	settings := map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on", "application_name": "gatebook", "default_transaction_read_only": "on",
+		// Somebody may hold what is asked about, this session itself among them.
+		"lock_timeout": "2s", "statement_timeout": strconv.FormatInt(q.patience.Milliseconds(), 10)}
+	maps.Copy(settings, q.settings)
+	up, err := s.t.Upstream.Dial(p, s.database, settings)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer up.Close()
-	var q wire.Builder
-	q.Begin(wire.Query).Text(catalogQuery).End()
-	if err := up.Write(p, q.Bytes); err != nil {
-		return nil, err
+	if err := up.Write(p, q.message); err != nil {
+		return err
 	}
-	c := &catalog{grammar: s.h.grammar, loaded: began, relations: map[string][]*relation{}, byNumber: map[uint32]*relation{}, functions: map[string]bool{}, rowFunctions: map[string]bool{},
-		types: map[string]bool{}, operators: map[string]bool{}, wide: map[*grammar.Statement]*grammar.Statement{}, sources: map[string]*maskSource{}}
-	var later [][]string // what says something of a relation that may come behind it
 	from := wire.NewReader(up, s.h.o.Limits.MessageBytes)
 	for {
 		m, err := from.Next()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch m.Type {
 		case wire.DataRow:
-			var row []string
-			if err := wire.Cells(m.Body, func(_ int, cell []byte) { row = append(row, string(cell)) }); err != nil {
-				return nil, err
+			var cells []string
+			err := wire.Cells(m.Body, func(_ int, cell []byte) { cells = append(cells, string(cell)) })
+			if err == nil {
+				err = row(cells)
 			}
-			if len(row) != 5 {
-				return nil, wire.ErrField
+			if err != nil {
+				return err
 			}
 			out.Rows++
-			if !c.take(row) {
-				later = append(later, row)
-			}
 		case wire.ErrorResponse:
-			return nil, fmt.Errorf("the database refuses: %s", messageOf(m, false))
+			return fmt.Errorf("the database refuses: %s", messageOf(m, false))
 		case wire.ReadyForQuery:
-			for _, row := range later {
-				c.add(row)
-			}
-			return c, nil
+			return nil
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (s *session) bind(m wire.Message) error {
 		return err
 	}
 	params, unread := readParams(&b, s.typesOf(p))
-	o, why := s.admit(request{verb: "execute", statement: p.statement, whole: p.text, of: 1, params: params, exact: exactParams(&b), raw: m.Raw, unread: unread, types: p.types})
+	o, why := s.admit(request{verb: "execute", statement: p.statement, whole: p.text, of: 1, params: params, exact: exactParams(&b), raw: m.Raw, binding: &b, unread: unread, types: p.types})
 	if why != nil {
 		return s.refuse(why, false)
 	}

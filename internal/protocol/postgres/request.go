@@ -145,6 +145,8 @@ type request struct {
 	// unread says that a parameter is shown as bytes since its type is not known.
 	unread bool
 	types  []uint32
+	// binding is the whole Bind; nil in the simple protocol.
+	binding *wire.Binding
 	// behind are the statements that a name in it may stand for.
 	behind []string
 }
@@ -182,7 +184,13 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 		return reject(why)
 	}
 	payload := op.Command
-	card := func() access.Card { return s.card(op, r) }
+	card := func() access.Card {
+		c := s.card(op, r)
+		if s.t.Estimate {
+			c.Object += s.estimate(op, st, r)
+		}
+		return c
+	}
 	p, err := s.held(gate.Request{Operation: op, Payload: strings.NewReader(payload), Change: isChange(st.Effect), Budget: s.h.o.Hold}, card)
 	if err != nil {
 		return nil, asRefusal(err, access.CodeInternal)

@@ -40,6 +40,8 @@ type Upstream interface {
 type Target struct {
 	Target   access.Target
 	Upstream Upstream
+	// Estimate has who is asked for an approval see how many rows the planner takes a statement to reach.
+	Estimate bool
 }
 
 // Limits bound what one client can make the gateway hold. One that is exceeded refuses by its name. Zero: the default.
