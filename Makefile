@@ -2,7 +2,7 @@
 GO ?= go
 export GOFLAGS := -buildvcs=false
 
-.PHONY: build demo test bench lint conformance cluster
+.PHONY: build demo test bench lint conformance pgregress cluster
 
 build: ## bin/gatebook
 	$(GO) build -trimpath -o bin/gatebook ./cmd/gatebook
@@ -28,3 +28,6 @@ lint:
 
 conformance: build cluster ## the upstream end-to-end specs, directly and through Gatebook
 	test/conformance/run.sh
+
+pgregress: build ## PostgreSQL's own regression tests, directly and through Gatebook
+	PGREGRESS=1 $(GO) test -count=1 -v -timeout 90m ./test/pgregress

@@ -234,6 +234,15 @@ func (p *Postgres) SQL(database string, sql ...string) (Result, error) {
 	return run(cmd)
 }
 
+// Psql gives what psql prints for a script, directly and as the superuser.
+func (p *Postgres) Psql(t testing.TB, database, script string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "psql", "-X", "-d", p.Direct(database))
+	cmd.Env, cmd.Stdin = cleanEnv(), strings.NewReader(script)
+	b, _ := cmd.CombinedOutput() // what fails is to be seen
+	return string(b)
+}
+
 // Admin runs SQL directly, as the superuser, and gives the rows.
 func (p *Postgres) Admin(t testing.TB, database string, sql ...string) string {
 	t.Helper()

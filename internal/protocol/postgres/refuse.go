@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/protocol/postgres/grammar"
 	wire "gatebook/internal/wire/postgres"
 )
 
@@ -28,6 +30,14 @@ var states = map[access.Code]string{
 
 // refusalFields is what psql prints of a refusal: what and why, the rule and the operation as DETAIL, what to do as HINT.
 func refusalFields(severity string, why *access.Refusal) []wire.Report {
+	var said *grammar.SyntaxError
+	if errors.As(why.Cause, &said) { // in the server's words, whose parser it is, so that a client shows where it stands
+		out := []wire.Report{{Code: 'S', Text: severity}, {Code: 'V', Text: severity}, {Code: 'C', Text: states[why.Code]}, {Code: 'M', Text: said.Message}, {Code: 'F', Text: "gatebook"}}
+		if said.Position > 0 {
+			out = append(out, wire.Report{Code: 'P', Text: strconv.Itoa(said.Position)})
+		}
+		return out
+	}
 	state, ok := states[why.Code]
 	if !ok {
 		state = states[access.CodeInternal]

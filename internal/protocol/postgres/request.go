@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -125,7 +126,11 @@ func (s *session) read(text string) ([]*grammar.Statement, *access.Refusal) {
 	}
 	out, err := s.h.grammar.Read(text)
 	if err != nil {
-		return nil, access.Refuse(access.CodeMalformed, nil, "the statement cannot be read: %s", s.conceal(err.Error()))
+		var said *grammar.SyntaxError
+		if errors.As(err, &said) {
+			err = &grammar.SyntaxError{Message: s.conceal(said.Message), Position: said.Position}
+		}
+		return nil, access.Refuse(access.CodeMalformed, err, "the statement cannot be read: %s", s.conceal(err.Error()))
 	}
 	return out, nil
 }

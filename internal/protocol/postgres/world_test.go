@@ -376,6 +376,27 @@ func TestFailureWhileReading(t *testing.T) {
 	}
 }
 
+// What the grammar refuses is told as the server tells it, with the place, and says who tells it.
+func TestSyntaxErrorsAreTheServersOwn(t *testing.T) {
+	w := newWorld(t, nil)
+	x := w.connect(t)
+	var b wire.Builder
+	query(&b, "select 'é',\n  from from t")
+	x.send(b.Bytes)
+	m, err := x.in.Next()
+	must(t, err)
+	fields, err := wire.ReadReport(m.Body)
+	must(t, err)
+	got := map[byte]string{}
+	for _, f := range fields {
+		got[f.Code] = f.Text
+	}
+	direct := w.p.Psql(t, w.db, "\\set VERBOSITY verbose\nselect 'é',\n  from from t;")
+	if got['C'] != "42601" || got['M'] != `syntax error at or near "from"` || got['P'] != "15" || got['F'] != "gatebook" || !strings.Contains(direct, "42601: "+got['M']) || !strings.Contains(direct, "LINE 2:") {
+		t.Errorf("%q, and directly %q", got, direct)
+	}
+}
+
 // FuzzClient sends anything after the login: the connection ends or answers, and nothing fails within.
 func FuzzClient(f *testing.F) {
 	f.Add(dialog())

@@ -174,8 +174,11 @@ func (t *tracer) definition(n *pg.Node) {
 		h := t.relation(v.RuleStmt.Relation)
 		sc := &scope{withs: map[string]Hidden{}, items: []item{{"old", h}, {"new", h}}}
 		for _, a := range v.RuleStmt.Actions {
-			e := t.query(a, sc)
-			t.copies = t.copies || e.Hides()
+			switch a.GetNode().(type) {
+			case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt: // else NOTIFY
+				e := t.query(a, sc)
+				t.copies = t.copies || e.Hides()
+			}
 		}
 	case *pg.Node_AlterTableStmt: // USING and GENERATED make a column of others
 		sc := &scope{withs: map[string]Hidden{}, items: []item{{v.AlterTableStmt.Relation.GetRelname(), t.relation(v.AlterTableStmt.Relation)}}}

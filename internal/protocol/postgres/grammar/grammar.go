@@ -1,6 +1,7 @@
 package grammar
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	pgquery "github.com/wasilibs/go-pgquery"
+	"github.com/wasilibs/go-pgquery/parser"
 )
 
 // Effects, from the weakest to the strongest.
@@ -158,6 +160,15 @@ func (g *Grammar) keep(text string, p parsed) {
 	g.young[text] = p
 }
 
+// SyntaxError is what PostgreSQL's own parser says of a text.
+type SyntaxError struct {
+	Message string
+	// Position is the character at which it stands, from 1; 0 where it is at none.
+	Position int
+}
+
+func (e *SyntaxError) Error() string { return e.Message }
+
 func read(text string) (out []*Statement, err error) {
 	defer func() { // the parser is a program of its own in a sandbox: what breaks there breaks one text
 		if v := recover(); v != nil {
@@ -165,6 +176,10 @@ func read(text string) (out []*Statement, err error) {
 		}
 	}()
 	tree, err := pgquery.Parse(text)
+	var said *parser.Error
+	if errors.As(err, &said) {
+		return nil, &SyntaxError{Message: said.Message, Position: said.Cursorpos}
+	}
 	if err != nil {
 		return nil, err
 	}
