@@ -141,12 +141,12 @@ func NewPostgresWith(settings string) (*Postgres, error) {
 }
 
 func (p *Postgres) configure(data string, uid int, settings string) error {
-	certPEM, keyPEM, err := selfSigned()
+	certPEM, keyPEM, client, err := certificates()
 	if err != nil {
 		return err
 	}
-	conf := fmt.Sprintf("port=%d\nlisten_addresses='127.0.0.1'\nunix_socket_directories='%s'\nfsync=off\nssl=on\npassword_encryption='scram-sha-256'\n%s", p.port, p.dir, settings)
-	hba := "local all postgres trust\nhost all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+	conf := fmt.Sprintf("port=%d\nlisten_addresses='127.0.0.1'\nunix_socket_directories='%s'\nfsync=off\nssl=on\nssl_ca_file='server.crt'\npassword_encryption='scram-sha-256'\n%s", p.port, p.dir, settings)
+	hba := "local all postgres trust\nhost all postgres 127.0.0.1/32 trust\nhostssl all " + CertificateRole + " 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
 	for name, b := range map[string][]byte{"server.crt": certPEM, "server.key": keyPEM, "postgresql.auto.conf": []byte(conf), "pg_hba.conf": []byte(hba)} {
 		path := filepath.Join(data, name)
 		if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -155,6 +155,9 @@ func (p *Postgres) configure(data string, uid int, settings string) error {
 		if err := os.Chown(path, uid, -1); err != nil {
 			return err
 		}
+	}
+	if err := os.WriteFile(p.ClientCertificate(), client, 0o600); err != nil {
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(p.dir, "password"), []byte(gatePassword), 0o600); err != nil {
 		return err
@@ -178,7 +181,7 @@ func (p *Postgres) start(data string, attr *syscall.SysProcAttr) error {
 		return err
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		r, err := p.SQL("postgres", "CREATE ROLE gate SUPERUSER LOGIN PASSWORD '"+gatePassword+"'")
+		r, err := p.SQL("postgres", "CREATE ROLE gate SUPERUSER LOGIN PASSWORD '"+gatePassword+"'", "CREATE ROLE "+CertificateRole+" SUPERUSER LOGIN")
 		if err == nil && r.Code == 0 {
 			return nil
 		}
@@ -197,20 +200,43 @@ func anyPort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-func selfSigned() (certPEM, keyPEM []byte, err error) {
+// certificates makes the server's, which is its own authority, and one for a client that logs in by it.
+func certificates() (certPEM, keyPEM, client []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if certPEM, keyPEM, err = issue(c, c, key); err != nil {
+		return nil, nil, nil, err
+	}
+	own := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: CertificateRole}, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
+	cert, k, err := issue(own, c, key)
+	return certPEM, keyPEM, append(cert, k...), err
+}
+
+// issue has key sign c as parent; a certificate that is its own parent has that key, any other a new one.
+func issue(c, parent *x509.Certificate, key *ecdsa.PrivateKey) (certPEM, keyPEM []byte, err error) {
+	own := key
+	if c != parent {
+		if own, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return nil, nil, err
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, parent, own.Public(), key)
 	if err != nil {
 		return nil, nil, err
 	}
-	k, err := x509.MarshalECPrivateKey(key)
+	k, err := x509.MarshalECPrivateKey(own)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: k}), err
 }
+
+// CertificateRole is a superuser that logs in by ClientCertificate alone.
+const CertificateRole = "gate_by_certificate"
+
+// ClientCertificate is the file with CertificateRole's certificate and key.
+func (p *Postgres) ClientCertificate() string { return filepath.Join(p.dir, "client.pem") }
 
 // Log is what the server wrote: every statement that has reached it.
 func (p *Postgres) Log() string {
@@ -268,6 +294,21 @@ func (p *Postgres) Database(t testing.TB, sql ...string) string {
 // Direct is a connection string to a database as the superuser, round the gateway.
 func (p *Postgres) Direct(database string) string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=%s sslmode=disable", p.port, database)
+}
+
+// ClientEnv has PostgreSQL's programs reach the server directly, as the role that the gateway has.
+func (p *Postgres) ClientEnv() []string {
+	return []string{"PGHOST=localhost", "PGPORT=" + strconv.Itoa(p.port), "PGUSER=gate", "PGPASSWORD=" + gatePassword, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + filepath.Join(p.dir, "ca.crt")}
+}
+
+// Reach is what a gateway within a test reaches a database by.
+func (p *Postgres) Reach(t testing.TB, database string) (url string, ca []byte, role, password string) {
+	t.Helper()
+	ca, err := os.ReadFile(filepath.Join(p.dir, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("postgres://localhost:%d/%s", p.port, database), ca, "gate", gatePassword
 }
 
 // Target is the configuration of a gateway's target that is a database of this server; more is further YAML, indented by four spaces.
@@ -341,13 +382,17 @@ func (g *Gateway) PsqlContext(ctx context.Context, token, stdin string, args ...
 	return g.PgTool(ctx, "psql", token, stdin, append([]string{"-X", "-At", "-d", "db"}, args...)...)
 }
 
+// ClientEnv has PostgreSQL's programs reach the gateway as the holder of token.
+func (g *Gateway) ClientEnv(token, user string) []string {
+	return []string{"PGHOST=localhost", "PGPORT=" + strconv.Itoa(g.SQL), "PGUSER=" + user, "PGPASSWORD=" + token, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + g.Data("ca.crt")}
+}
+
 // PgTool runs a program of PostgreSQL's with the gateway as its server.
 func (g *Gateway) PgTool(ctx context.Context, tool, token, stdin string, args ...string) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tool, args...)
-	cmd.Env = append(cleanEnv(), "HOME="+g.Dir, "PGHOST=localhost", "PGPORT="+strconv.Itoa(g.SQL), "PGUSER=agent", "PGSSLMODE=verify-full",
-		"PGSSLROOTCERT="+g.Data("ca.crt"), "PGPASSWORD="+token)
+	cmd.Env = append(append(cleanEnv(), "HOME="+g.Dir), g.ClientEnv(token, "agent")...)
 	cmd.Stdin = strings.NewReader(stdin)
 	r, err := run(cmd)
 	if ctx.Err() != nil {
