@@ -102,6 +102,15 @@ func place(t *testing.T, from string) string {
 			t.Fatal(err)
 		}
 	}
+	for _, lib := range []string{"autoinc.so", "refint.so"} { // of Debian's package; tests use them as well
+		all, err := filepath.Glob("/usr/lib/postgresql/*/lib/" + lib)
+		if err != nil || len(all) == 0 {
+			continue
+		}
+		if b, err := exec.Command("cp", all[len(all)-1], dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, b)
+		}
+	}
 	if b, err := exec.Command("chmod", "-R", "a+rwX", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, b)
 	}

@@ -164,6 +164,22 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// nothing hides nothing.
+type nothing struct{}
+
+func (nothing) Relation(Name) Hidden  { return Hidden{All: []string{"id", "other"}} }
+func (nothing) Suspects() bool        { return true }
+func (nothing) Own(Code, string) bool { return false }
+
+// Where nothing is hidden, nothing is taken for it.
+func TestExposesNothing(t *testing.T) {
+	for _, text := range []string{"select x.* from a join b using (id) as x", "select a.*, b from a, b", "select (a).* from a", "with x as (select * from a) select x.*, (select max(id) from x) from x", "select * from generate_series(1, 2) g(x)", "select row(a.*) from a"} {
+		if e := one(t, text).Exposes(nothing{}); e.Hides() || e.Touches || e.Copies {
+			t.Errorf("%s: %+v", text, e)
+		}
+	}
+}
+
 func BenchmarkCached(b *testing.B) {
 	g := New()
 	const text = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;"

@@ -135,8 +135,9 @@ func (t *tracer) star(e *Exposure, ref *pg.ColumnRef, sc *scope) {
 	items := sc.items
 	if len(of) > 0 {
 		items = sc.find(last(of))
-		if items == nil {
-			e.All = true
+		if items == nil { // such as JOIN … USING (…) AS x
+			e.Star = true
+			e.All = e.All || sc.hides()
 		}
 	}
 	for _, i := range items {
