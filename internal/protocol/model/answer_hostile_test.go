@@ -181,7 +181,7 @@ func TestLongStream(t *testing.T) {
 // Calls that run at the same time see what each other may use; what they did use replaces it as soon as it is known.
 func TestReservations(t *testing.T) {
 	const budget = 1000
-	begun, goOn := make(chan bool, 10), make(chan bool)
+	begun, goOn := make(chan bool, 20), make(chan bool)
 	release := sync.OnceFunc(func() { close(goOn) })
 	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
 		if begun <- true; len(begun) > 2 {
