@@ -13,7 +13,7 @@ D=$RUN/demo; mkdir -p "$D"
 GW= SHOP= AGENT=
 stop() {
   trap - EXIT INT TERM
-  for p in $AGENT $GW $SHOP; do kill "$p" 2>/dev/null && wait "$p" 2>/dev/null; done
+  for p in $AGENT $GW $SHOP; do { kill $(pgrep -P "$p") "$p" && wait "$p"; } 2>/dev/null || true; done
   test/cluster/down.sh || true
   echo "stopped."
 }

@@ -108,7 +108,7 @@ func connects(r access.Rung) []caused {
 }
 
 // always are the effects that are as sure as can be, r, in either case, and those that never are: of a job that outlives its call,
-// and of what the client asks a server of MCP before it has a prompt.
+// and of what was asked before there was a prompt.
 func always(r access.Rung) []caused {
 	return []caused{
 		{"toolu_price", r, []string{"select price"}, nil}, {"toolu_feed", r, []string{"/a.json"}, nil}, {"toolu_feed_again", r, []string{"/a.txt"}, nil},
@@ -116,7 +116,7 @@ func always(r access.Rung) []caused {
 		{"toolu_clone", r, []string{"git ls-remote", "git fetch"}, nil}, {"toolu_push", r, []string{"git push --dry-run", "git push --force-with-lease"}, nil},
 		{"toolu_update", r, []string{"update products"}, nil}, {"toolu_apply", r, []string{"/openapi/v3", "get configmaps", "kubectl create"}, nil},
 		{"toolu_exec", r, []string{"get pods", "kubectl exec"}, nil}, {"toolu_add", access.Bound, []string{"tools/call"}, nil},
-		{"", access.Unattributed, []string{"get serviceaccounts", "initialize", "initialized", "tools/list", "/mcp -H 'Accept: text/event-stream'"}, nil},
+		{"", access.Unattributed, []string{"get serviceaccounts", "initialize", "initialized", "tools/list", "/mcp -H 'Accept: text/event-stream'"}, []string{"'/version'", "server/discover"}},
 	}
 }
 
@@ -143,6 +143,7 @@ func play(t *testing.T, traced bool) *scene {
 	if !traced {
 		w.Untraced()
 	}
+	s.confined(t, w)
 	w.Write("work.sh", "kubectl -n "+s.ns+" get replicationcontrollers\n")
 	ctx, stop := context.WithCancel(t.Context())
 	var asking sync.WaitGroup
@@ -443,5 +444,29 @@ func (s *scene) told(t *testing.T) {
 	line := ask("timeline", string(s.session(t, "claude")))
 	if strings.Count(line, "prompt: ") != 1 {
 		t.Errorf("one prompt was given:\n%s", line)
+	}
+}
+
+// confined checks that the agent's token is good at the gateway alone, and that what is behind the gateway is out of its reach.
+func (s *scene) confined(t *testing.T, w *lab.Workplace) {
+	t.Helper()
+	if !cluster.Containers {
+		return // a process of this machine reaches what this machine does
+	}
+	server := must(t, admin(t, "", "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")).Stdout
+	_, port, _ := strings.Cut(strings.TrimPrefix(server, "https://"), ":")
+	for url, want := range map[string]string{
+		fmt.Sprintf("https://%s:%s/api", cluster.NodeIP, port): "401", // the API server itself: no such audience
+		s.g.URL + "/t/lab/version":                             "200",
+		s.host.URL("shop.git/HEAD"):                            "000", // nothing listens there for pods
+		s.model.URL + "/v1/models":                             "000",
+	} {
+		r := w.Shell("curl -sk --max-time 10 -o /dev/null -w '%{http_code}' -H \"Authorization: Bearer $(gatebook token --format plain)\" " + url)
+		if r.Stdout != want {
+			t.Errorf("the agent's own way to %s: %s %s, want %s", url, r.Stdout, r.Stderr, want)
+		}
+	}
+	if secrets := must(t, w.Shell("ls /var/run/secrets; env")).Stdout; strings.Contains(secrets, "kubernetes.io") || strings.Contains(secrets, lab.UpstreamToken) || strings.Contains(secrets, "PASSWORD=the-") {
+		t.Errorf("the agent has more than its token: %s", secrets)
 	}
 }
