@@ -123,7 +123,7 @@ func smallQueries(ctx context.Context, o options, f *sqlField, rep *report) erro
 		return float64(w.cpu()-before) / 1e3 / max(1, n), n / float64(seconds), err
 	}
 	for i := range all { // connections, caches, heap
-		if _, _, err := run(i, 1); err != nil {
+		if _, _, err := run(i, o.Seconds); err != nil {
 			return err
 		}
 	}
