@@ -138,7 +138,8 @@ the scheduler's count of time on a processor (user and system) of all of a conte
 until it has nothing left to do: the gateway's includes recording, sealing and indexing. Wall-clock figures on a shared
 machine are noisy; CPU is what counts.
 
-The upstream of rows 5, 6, 9, 10 and 11 is a local TLS server with fixed answers. It stands for the API server, so that
+The upstream of rows 1, 2 and 3, and of what else is about SQL, is PostgreSQL as Debian ships it, on this host. That of
+rows 5, 6, 9, 10 and 11 is a local TLS server with fixed answers. It stands for the API server, so that
 only what is in front of it differs. Every proxy verifies its certificate and speaks TLS 1.3 with AES-128-GCM on both
 sides; only ` + "`kubectl proxy`" + ` has no TLS towards the client, so it does less than the others. The gateway is the built binary
 with everything on: a signed token checked per request, the policy, masking, recording with its ledger; nginx and
