@@ -68,7 +68,10 @@ func TestHostsAreHidden(t *testing.T) {
 	if s := fmt.Sprintf("%+v %+v", op, op.Web); strings.Contains(s, secret) || !unreadable(op, "web.host") {
 		t.Error(s)
 	}
-	if rows := w.rows(); len(rows) != 4 || strings.Contains(fmt.Sprintf("%+v", rows), secret) || strings.Contains(w.recorded(), secret) {
+	if all := w.recorded(); strings.Contains(all, secret) || !strings.Contains(all, "Content-Encoding") {
+		t.Errorf("on record is %q", all)
+	}
+	if rows := w.rows(); len(rows) != 4 {
 		t.Errorf("%+v", rows)
 	}
 }
