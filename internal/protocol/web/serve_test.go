@@ -32,6 +32,8 @@ func TestForwards(t *testing.T) {
 		rw.Header().Set("Set-Cookie", "session=1")
 		rw.Header().Set("Alt-Svc", `h3=":443"`)
 		rw.Header().Set("X-Answer", "yes")
+		rw.Header().Set("X-Amz-Checksum-Sha256", "of what is masked")
+		rw.Header().Set("Content-Digest", "of what is masked")
 		rw.Header().Set("Trailer", "X-End")
 		rw.WriteHeader(201)
 		io.WriteString(rw, `{"a": 1}`)
@@ -50,7 +52,7 @@ func TestForwards(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if a.header.Get("X-Answer") != "yes" || a.header.Get("Set-Cookie") != "" || a.header.Get("Alt-Svc") != "" {
+	if a.header.Get("X-Answer") != "yes" || a.header.Get("Set-Cookie") != "" || a.header.Get("Alt-Svc") != "" || a.header.Get("X-Amz-Checksum-Sha256")+a.header.Get("Content-Digest") != "" {
 		t.Errorf("the answer has %v", a.header)
 	}
 	if end := a.trailer.Get("X-End"); !strings.HasPrefix(end, "done gbm-") {
@@ -201,7 +203,6 @@ func TestMasksAnswers(t *testing.T) {
 		{name: "zlib, hardly compressed", contentType: "text/plain", body: "\x78\x01" + secret, code: 406},
 		{name: "an event without an end", contentType: "text/event-stream", body: "data: {\"refresh_token\":\"abcdefghij-not-known\"}", code: 200, want: "data: {\"refresh_token\":\"gbm-"},
 		{name: "an event half ended", contentType: "text/event-stream", body: "data: {\"refresh_token\":\r\ndata: \"abcdefghij-not-known\"}\r\n", code: 200, want: "gbm-"},
-		{name: "a digest", contentType: "text/plain", body: "ok", header: []string{"X-Amz-Checksum-Sha256", packed}, code: 200, want: "ok"},
 		{name: "no JSON", contentType: "application/json", body: `{"a": ` + secret, code: -200}, // cut off: its beginning was JSON
 	} {
 		t.Run(x.name, func(t *testing.T) {
