@@ -131,6 +131,7 @@ func TestNoPush(t *testing.T) {
 		"a shallow line behind commands": packet(one+"\x00") + packet("shallow "+id) + "0000",
 	} {
 		p := &push{packAt: -1, hashBytes: 20}
+		b += "PACK" // it is not for want of one
 		why := p.read(pktline.NewReader(strings.NewReader(b)), int64(len(b)), 100)
 		if why == nil {
 			why = p.check()

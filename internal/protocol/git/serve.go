@@ -60,17 +60,19 @@ type masked struct {
 	x     *exchange
 	text  io.WriteCloser
 	ready buffer
+	at    int // of ready, up to which it was given
 	done  bool
+	block [32 << 10]byte
 }
 
 func (m *masked) Read(p []byte) (int, error) {
 	if m.text == nil {
 		m.text = m.x.scope.Text(&m.ready)
 	}
-	var block [32 << 10]byte
-	for len(m.ready.b) == 0 && !m.done {
-		n, err := m.src.Read(block[:])
-		if _, werr := m.text.Write(block[:n]); werr != nil {
+	for m.at == len(m.ready.b) && !m.done {
+		m.ready.b, m.at = m.ready.b[:0], 0
+		n, err := m.src.Read(m.block[:])
+		if _, werr := m.text.Write(m.block[:n]); werr != nil {
 			return 0, werr
 		}
 		if errors.Is(err, io.EOF) {
@@ -80,11 +82,11 @@ func (m *masked) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if len(m.ready.b) == 0 {
+	if m.at == len(m.ready.b) {
 		return 0, io.EOF
 	}
-	n := copy(p, m.ready.b)
-	m.ready.b = m.ready.b[n:]
+	n := copy(p, m.ready.b[m.at:])
+	m.at += n
 	return n, nil
 }
 
