@@ -22,6 +22,7 @@ type options struct {
 	Out      string
 	Gatebook string
 	Peers    string
+	Gitleaks string
 	StreamGB float64
 	Idle     int
 	// Only are the contestants of rows 1, 2, 3, 5, 6 and 10; empty: all.
@@ -47,10 +48,11 @@ func run() error {
 	var rows, only string
 	flag.IntVar(&o.Rounds, "rounds", 5, "rounds")
 	flag.IntVar(&o.Seconds, "seconds", 5, "length of a round, in seconds")
-	flag.StringVar(&rows, "rows", "1,2,3,4,5,6,8,9,10,11,cluster", "rows of the goals to measure; cluster: the latency in front of a real API server")
+	flag.StringVar(&rows, "rows", "1,2,3,4,5,6,7,8,9,10,11,cluster", "rows of the goals to measure; cluster: the latency in front of a real API server")
 	flag.StringVar(&o.Out, "out", "docs/reference/performance.md", "page to write; - for the terminal")
 	flag.StringVar(&o.Gatebook, "gatebook", "bin/gatebook", "the gateway's binary")
 	flag.StringVar(&o.Peers, "peers", "", "binary of bench/peers, a log on Tessera; empty: row 8 is left out")
+	flag.StringVar(&o.Gitleaks, "gitleaks", "", "binary of tools/gitleaks; empty: row 7 is left out")
 	flag.Float64Var(&o.StreamGB, "stream-gb", 10, "length of the stream of row 11, in GB")
 	flag.IntVar(&o.Idle, "idle", 10000, "idle connections of row 11")
 	flag.StringVar(&only, "only", "", "contestants of rows 1, 2, 3, 5, 6 and 10, such as nginx,gatebook, to look closely at some; what compares with others is left out")
@@ -76,6 +78,7 @@ var parts = map[string]func(args []string) error{
 	"goproxy":  serveGoProxy,
 	"ledger":   appendLedger,
 	"held":     maskHeld,
+	"detect":   searchFile,
 }
 
 func measure(ctx context.Context, o options) error {
@@ -86,6 +89,7 @@ func measure(ctx context.Context, o options) error {
 	}{
 		{[]string{"1", "2", "3", "10", "11"}, sqlRowsOf},
 		{[]string{"4"}, maskRow},
+		{[]string{"7"}, detectRow},
 		{[]string{"8"}, ledgerRow},
 		{[]string{"5", "6", "10"}, proxyRows},
 		{[]string{"9"}, durableRow},

@@ -34,4 +34,5 @@ trap 'rm -rf "$bin"' EXIT
 go build -trimpath -o "$bin/gatebook" ./cmd/gatebook
 go build -o "$bin/bench" ./bench
 (cd bench/peers && go build -o "$bin/peers" .)
-BENCH_COMMAND="$command" "$bin/bench" -gatebook "$bin/gatebook" -peers "$bin/peers" "$@"
+(cd tools/gitleaks && go build -o "$bin/gitleaks" .)
+BENCH_COMMAND="$command" "$bin/bench" -gatebook "$bin/gatebook" -peers "$bin/peers" -gitleaks "$bin/gitleaks" "$@"

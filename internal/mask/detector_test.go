@@ -243,13 +243,16 @@ func TestDetectorsLeaveAlone(t *testing.T) {
 
 func FuzzDetectorsSplit(f *testing.F) {
 	text, _ := plainText()
-	f.Add([]byte(text), uint64(1))
-	for _, r := range detect.Rules() {
+	f.Add([]byte(text[:600]), uint64(1))
+	for i, r := range detect.Rules() {
+		if i%20 > 0 {
+			continue
+		}
 		f.Add([]byte(r.ID+"_key = "+made(40)+" "+pat[:20]+"\n"), uint64(len(r.ID)))
 	}
 	s := detecting(f, detect.Names()...).Quiet()
 	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
-		if len(b) > 8192 {
+		if len(b) > 1024 {
 			return
 		}
 		want := through(t, s, string(b), nil, false)

@@ -155,7 +155,7 @@ func (a *allowed) has(m *machine, t *text, f *Found) bool {
 	for i := a.index.next(b, 0); i >= 0; i = a.index.next(b, i+2) {
 		for _, e := range a.index.at(b, i) {
 			x := &a.index.anchors[e.anchor]
-			if at := i - int(e.shift) - x.chosen; x.begins(b, at) {
+			if at := i - int(e.shift) - x.chosen; e.may(b, i) && x.begins(b, at) {
 				if _, ok := m.match(a.exprs[x.rules[0]], &in, at); ok {
 					return true
 				}
@@ -179,7 +179,7 @@ func (a *allowed) hasWord(b []byte) bool {
 	for i := a.words.next(b, 0); i >= 0; i = a.words.next(b, i+2) {
 		for _, e := range a.words.at(b, i) {
 			x := &a.words.anchors[e.anchor]
-			if x.begins(b, i-int(e.shift)-x.chosen) {
+			if e.may(b, i) && x.begins(b, i-int(e.shift)-x.chosen) {
 				return true
 			}
 		}

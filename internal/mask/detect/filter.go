@@ -9,19 +9,36 @@ import "encoding/binary"
 //	looked at:    └──┴──┘              at this position, or
 //	               └──┴──┘  two later; either of the two triples that an anchor's four bytes hold is met
 type filter struct {
-	table   [1 << hashBits / 64]uint64
+	table [1 << hashBits / 64]uint64
+	// fours are all four bytes of anchors, by which most of what the triples let through is sorted out; wide are triples of
+	// anchors whose four bytes may be too many.
+	fours   [1 << fourBits / 64]uint64
+	wide    [1 << hashBits / 64]uint64
 	buckets []uint16 // number of a list + 1; none where nothing was added
 	lists   [][]entry
 	anchors []anchor
 	longest int // of anchors
 }
 
-const hashBits = 16
+const (
+	hashBits = 16
+	fourBits = 18
+	// maxFours is how many four bytes an anchor may have to be sorted out by them.
+	maxFours = 1 << 14
+)
 
 // entry is an anchor whose chosen bytes begin shift bytes before the triple.
 type entry struct {
 	anchor uint32
 	shift  uint8
+	// of the eight bytes from the chosen ones on, in lower case, those that mask has must be as in want.
+	mask, want uint64
+}
+
+// may reports whether e's anchor may be where it was found, by a triple at position i.
+func (e *entry) may(b []byte, i int) bool {
+	i -= int(e.shift)
+	return i < 0 || i+8 > len(b) || (binary.LittleEndian.Uint64(b[i:])|0x2020202020202020)&e.mask == e.want
 }
 
 // anchor is one way in which matches of some rules begin.
@@ -35,6 +52,8 @@ type anchor struct {
 
 // fold is what makes upper and lower case of letters one.
 const fold = 0x20202020
+
+func hashFour(w uint32) uint32 { return (w | fold) * 0x85ebca6b >> (32 - fourBits) }
 
 func hash(w uint32) uint32 { return (w | fold) << 8 * 0x9e3779b1 >> (32 - hashBits) }
 
@@ -81,21 +100,41 @@ func (f *filter) add(a anchor) bool {
 	number := uint32(len(f.anchors))
 	f.anchors = append(f.anchors, a)
 	f.longest = max(f.longest, len(a.bytes))
+	four := [4]class{at(a.chosen), at(a.chosen + 1), at(a.chosen + 2), at(a.chosen + 3)}
+	wide := four[0].size()*four[1].size()*four[2].size()*four[3].size() > maxFours
+	var mask, want uint64
+	for i := range 8 {
+		if c := at(a.chosen + i); c.size() == 1 {
+			mask |= 0xff << (8 * i)
+			want |= uint64(c.members()[0]) << (8 * i)
+		}
+	}
 	for shift := range 2 {
-		i := a.chosen + shift
-		f.enter(at(i), at(i+1), at(i+2), entry{number, uint8(shift)})
+		each(four[shift:shift+3], func(w uint32) {
+			f.put(hash(w), entry{number, uint8(shift), mask, want})
+			if h := hash(w); wide {
+				f.wide[h>>6] |= 1 << (h & 63)
+			}
+		})
+	}
+	if !wide {
+		each(four[:], func(w uint32) { h := hashFour(w); f.fours[h>>6] |= 1 << (h & 63) })
 	}
 	return true
 }
 
-func (f *filter) enter(x, y, z class, e entry) {
-	for _, b0 := range x.members() {
-		for _, b1 := range y.members() {
-			for _, b2 := range z.members() {
-				f.put(hash(uint32(b0)|uint32(b1)<<8|uint32(b2)<<16), e)
-			}
-		}
+// each gives all words that are made of one byte of each class, the first lowest.
+func each(classes []class, fn func(w uint32)) {
+	if len(classes) == 0 {
+		fn(0)
+		return
 	}
+	first := classes[0].members()
+	each(classes[1:], func(w uint32) {
+		for _, b := range first {
+			fn(w<<8 | uint32(b))
+		}
+	})
 }
 
 func (f *filter) put(h uint32, e entry) {
@@ -117,29 +156,45 @@ func (f *filter) put(h uint32, e entry) {
 // next gives the first position of b, of i, i+2, i+4 and so on, whose three bytes an anchor holds; -1 where none is.
 func (f *filter) next(b []byte, i int) int {
 	t := &f.table
-	for {
-		// Four at once, so that the processor need not wait for one after the other.
-		for ; i+12 <= len(b); i += 8 {
-			c := b[i : i+12 : i+12]
-			v := binary.LittleEndian.Uint64(c) | 0x2020202020202020
-			h0 := uint32(v) << 8 * 0x9e3779b1 >> (32 - hashBits)
-			h1 := uint32(v>>16) << 8 * 0x9e3779b1 >> (32 - hashBits)
-			h2 := uint32(v>>32) << 8 * 0x9e3779b1 >> (32 - hashBits)
-			h3 := (uint32(v>>48)<<8 | uint32(c[8]|0x20)<<24) * 0x9e3779b1 >> (32 - hashBits)
-			if (t[h0>>6]>>(h0&63)|t[h1>>6]>>(h1&63)|t[h2>>6]>>(h2&63)|t[h3>>6]>>(h3&63))&1 != 0 {
-				break
-			}
+	// Four at once, so that the processor need not wait for one after the other.
+	for ; i+12 <= len(b); i += 8 {
+		c := b[i : i+12 : i+12]
+		v := binary.LittleEndian.Uint64(c) | 0x2020202020202020
+		h0 := uint32(v) << 8 * 0x9e3779b1 >> (32 - hashBits)
+		h1 := uint32(v>>16) << 8 * 0x9e3779b1 >> (32 - hashBits)
+		h2 := uint32(v>>32) << 8 * 0x9e3779b1 >> (32 - hashBits)
+		h3 := (uint32(v>>48)<<8 | uint32(c[8]|0x20)<<24) * 0x9e3779b1 >> (32 - hashBits)
+		w0, w1, w2, w3 := t[h0>>6]>>(h0&63), t[h1>>6]>>(h1&63), t[h2>>6]>>(h2&63), t[h3>>6]>>(h3&63)
+		if (w0|w1|w2|w3)&1 == 0 {
+			continue
 		}
-		for end := i + 8; i < end; i += 2 {
-			if i+3 > len(b) {
-				return -1
-			}
-			h := hash(uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16)
-			if t[h>>6]>>(h&63)&1 != 0 {
-				return i
-			}
+		switch {
+		case w0&1 != 0 && f.holds(b, i, h0):
+			return i
+		case w1&1 != 0 && f.holds(b, i+2, h1):
+			return i + 2
+		case w2&1 != 0 && f.holds(b, i+4, h2):
+			return i + 4
+		case w3&1 != 0 && f.holds(b, i+6, h3):
+			return i + 6
 		}
 	}
+	for ; i+3 <= len(b); i += 2 {
+		h := hash(uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16)
+		if t[h>>6]>>(h&63)&1 != 0 && f.holds(b, i, h) {
+			return i
+		}
+	}
+	return -1
+}
+
+// holds sorts out of what the triple at position i let through, whose hash is h, what has no anchor's four bytes.
+func (f *filter) holds(b []byte, i int, h uint32) bool {
+	if i == 0 || i+4 > len(b) || f.wide[h>>6]>>(h&63)&1 != 0 {
+		return true
+	}
+	x, y := hashFour(binary.LittleEndian.Uint32(b[i:])), hashFour(binary.LittleEndian.Uint32(b[i-1:]))
+	return (f.fours[x>>6]>>(x&63)|f.fours[y>>6]>>(y&63))&1 != 0
 }
 
 // at gives the list of what may begin around the triple at position i.

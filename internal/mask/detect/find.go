@@ -20,7 +20,7 @@ func (s *Set) MayHold(b []byte) bool {
 	for i := f.next(b, 0); i >= 0; i = f.next(b, i+2) {
 		for _, e := range f.at(b, i) {
 			a := &f.anchors[e.anchor]
-			if a.begins(b, i-int(e.shift)-a.chosen) {
+			if e.may(b, i) && a.begins(b, i-int(e.shift)-a.chosen) {
 				return true
 			}
 		}

@@ -157,8 +157,9 @@ func Select(names []string) (*Set, error) {
 	for _, name := range names {
 		n := len(s.rules)
 		for _, r := range c.rules {
-			if (r.ID == name || r.Group == name && !replaced[name] && !replaced[r.ID]) && !slices.ContainsFunc(s.rules, func(x *Rule) bool { return x.Regexp == r.Regexp }) {
+			if (r.ID == name || r.Group == name && !replaced[name] && !replaced[r.ID]) && !slices.ContainsFunc(s.rules, func(x *Rule) bool { return x.Regexp == behindEscapes(r.Regexp) }) {
 				own := *r
+				own.Regexp = behindEscapes(r.Regexp)
 				s.rules = append(s.rules, &own)
 			}
 		}
@@ -166,12 +167,39 @@ func Select(names []string) (*Set, error) {
 			return nil, &Unknown{name}
 		}
 	}
+	return s, s.prepare()
+}
+
+func (s *Set) prepare() error {
 	for _, r := range s.rules {
 		if err := r.prepare(); err != nil {
-			return nil, fmt.Errorf("detector %s: %w", r.ID, err)
+			return fmt.Errorf("detector %s: %w", r.ID, err)
 		}
 	}
-	return s, s.index()
+	return s.index()
+}
+
+// behindEscapes lets an expression that begins at a word's start also begin behind an escape, as in a string of JSON, where \n
+// ends in a letter.
+func behindEscapes(expr string) string {
+	for _, start := range [...]string{`\b(`, `(?i)\b(`} {
+		if rest, ok := strings.CutPrefix(expr, start); ok {
+			return strings.TrimSuffix(start, `\b(`) + `(?:\b|\\[nrt])(` + rest
+		}
+	}
+	return expr
+}
+
+// Gitleaks makes a Set of all rules that are gitleaks', and of no others: to be compared with it.
+func Gitleaks() (*Set, error) {
+	s := &Set{}
+	for _, r := range loaded().rules {
+		if r.upstream {
+			own := *r
+			s.rules = append(s.rules, &own)
+		}
+	}
+	return s, s.prepare()
 }
 
 // privateKey is the rule that is read by hand: a key is longer than an expression should be followed.

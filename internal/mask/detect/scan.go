@@ -51,6 +51,9 @@ func (s *Scanner) Scan(b []byte, cut, ended bool) {
 	f := &s.set.filter
 	for i := f.next(b, 0); i >= 0; i = f.next(b, i+2) {
 		for _, e := range f.at(b, i) {
+			if !e.may(b, i) {
+				continue
+			}
 			a := &f.anchors[e.anchor]
 			at := i - int(e.shift) - a.chosen
 			switch {
