@@ -318,6 +318,9 @@ func TestScriptOfAnEarlierCall(t *testing.T) {
 	is(t, w.does("s", "", kube("delete", "pods", "", "web")), access.Windowed, 0, "r")
 	w.call("q", "Bash", `{"command":"cat > q.sql <<'E'\ndelete from t where id = 3;\nE\npsql -f q.sql"}`)
 	is(t, w.does("s", "", statement("delete from t where id = 3")), access.Matched, 0, "q")
+	w.call("in", "Bash", `{"command":"psql < q.sql"}`)
+	is(t, w.does("s", "", statement("delete from t where id = 3")), access.Matched, 0, "in")
+	is(t, w.does("s", "", statement("delete from t")), access.Windowed, 0, "in") // it may be another by now
 	w.call("rm", "Bash", `{"command":"rm /work/deploy.sh; ./deploy.sh web"}`)
 	is(t, w.does("s", "", kube("delete", "deployments", "", "web")), access.Windowed, 0, "rm")
 }

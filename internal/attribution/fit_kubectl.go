@@ -75,7 +75,7 @@ func (st *shell) newKubectl(c *command) *kubectl {
 		w := args[0]
 		name, value, given := strings.Cut(w.text, "=")
 		switch {
-		case !w.known && !strings.HasPrefix(w.text, "-"):
+		case !w.known && !strings.HasPrefix(w.text, "--"): // what begins it may be what is not known
 			k.unsure = true
 			k.args = append(k.args, w)
 		case w.text == "--":

@@ -133,6 +133,7 @@ func TestFit(t *testing.T) {
 		{"for p in a b; do kubectl delete pod $p; done", kube("delete", "pods", "a", "c"), cannot},
 		{"for p in $(cat list); do kubectl delete pod $p; done", kube("delete", "pods", "a", "c"), fits},
 		{"N=a; for i in 1 2; do N=b; break; done; kubectl delete pod $N", kube("delete", "pods", "n", "a"), fits},
+		{"M=a; N=x; for i in b c; do kubectl delete pod $M-$N; M=$i; [ -f s ] && continue; N=$i; done", kube("delete", "pods", "n", "b-x"), fits},
 		{"N=a; while read x; do kubectl delete pod $N; N=$x; done", kube("delete", "pods", "n", "z"), fits},
 		{"f() { kubectl delete pod $1 -n $2; }; f web a", kube("delete", "pods", "b", "web"), cannot},
 		{"f() { kubectl delete pod $1 -n $2; }; f web a", kube("delete", "pods", "a", "web"), fits},
