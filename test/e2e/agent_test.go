@@ -56,7 +56,7 @@ func (s *scene) script(web string) (own, sub []lab.Turn) {
 	own = []lab.Turn{
 		{Text: "I look.", Uses: []lab.ToolUse{bash("toolu_pods", k+"get pods"), bash("toolu_secret", k+`get secret db -o jsonpath='{.data.password}'`)}},
 		{Uses: []lab.ToolUse{bash("toolu_price", `psql -At -c "select price from products where name = 'green tea'"`), bash("toolu_feed", curl+web+"/a.json")}},
-		{Uses: []lab.ToolUse{lab.Tool("toolu_agent", "Agent", map[string]any{"description": "orders", "prompt": subPrompt, "subagent_type": "general-purpose"}), bash("toolu_feed_again", curl+`"$GATEBOOK_URL/t/files/a.txt"`)}},
+		{Uses: []lab.ToolUse{lab.Tool("toolu_agent", "Agent", map[string]any{"description": "orders", "prompt": subPrompt, "subagent_type": "general-purpose", "run_in_background": false}), bash("toolu_feed_again", curl+`"$GATEBOOK_URL/t/files/a.txt"`)}},
 		{Uses: []lab.ToolUse{bash("toolu_clone", "git clone -q "+s.host.URL("shop.git")+" ~/shop && cat ~/shop/prices")}},
 		{Uses: []lab.ToolUse{bash("toolu_commit", "cd ~/shop && sed -i s/41.90/4.19/ prices && git commit -qam 'green tea costs 4.19' && git rev-parse HEAD")}},
 		{Uses: []lab.ToolUse{bash("toolu_push", "cd ~/shop && git push -q origin main 2>&1")}},

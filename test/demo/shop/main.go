@@ -128,7 +128,7 @@ func play(m *lab.Messages, repository string) {
 		lab.Turn{Uses: []lab.ToolUse{bash(`psql -c "select * from products where name = 'green tea'"`), bash(`curl -sS -H "Authorization: Bearer $(gatebook token --format plain)" $GATEBOOK_URL/t/supplier/green-tea`)}},
 		lab.Turn{Text: "The supplier says 4.19: the point has slipped. I correct it in the repository.", Uses: []lab.ToolUse{bash("git clone -q " + repository + " shop && cd shop && sed -i 's/41.90/4.19/' prices.yaml && git commit -qam 'green tea costs 4.19' && git push -q origin main")}},
 		lab.Turn{Text: "And in the database.", Uses: []lab.ToolUse{bash(`psql -c "update products set price = 4.19 where name = 'green tea'"`)}},
-		lab.Turn{Text: "Somebody has paid too much. I let another agent find out who.", Uses: []lab.ToolUse{lab.Tool("", "Agent", map[string]any{"description": "who ordered it", "prompt": sub, "subagent_type": "general-purpose"})}},
+		lab.Turn{Text: "Somebody has paid too much. I let another agent find out who.", Uses: []lab.ToolUse{lab.Tool("", "Agent", map[string]any{"description": "who ordered it", "prompt": sub, "subagent_type": "general-purpose", "run_in_background": false})}},
 		lab.Turn{Text: "One thing more, which nobody has asked for.", Uses: []lab.ToolUse{bash("kubectl get --raw /api/v1/nodes/labnode/proxy/pods | head -c 300")}},
 		lab.Turn{Text: "Green tea costs 4.19 again. Rosa Luz in Lisbon has paid 41.90 and should have 37.71 back."})
 	m.Script(sub,
