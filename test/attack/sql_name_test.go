@@ -120,7 +120,7 @@ func TestI102ExecuteIsApprovedForWhatItExecutes(t *testing.T) {
 		t.Error(got)
 	}
 	approveSQL(t, ada, a.ID)
-	x.query("deallocate p").query("prepare p as delete from t").query("execute p /*i102*/")
+	x.query("deallocate p").query("prepare p as delete from t where true").query("execute p /*i102*/")
 	x.flush()
 	for deadline := 0; ; deadline++ {
 		if b := pending(t, ada, "execute p /*i102*/"); b.ID != a.ID {
