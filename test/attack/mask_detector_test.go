@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"gatebook/test/lab"
 )
 
 // What is secret by its form alone: the gateway never saw it, and nothing stands where structure would say so. Each case is
@@ -112,4 +115,63 @@ func TestM43DetectedInRows(t *testing.T) {
 			}
 		})
 	}
+}
+
+// M42, M43: in logs, written in two pieces at every offset; in the output of exec; in objects of any kind, which come back as
+// they were when they are written back.
+func TestM43DetectedInCluster(t *testing.T) {
+	for on, masking := range detectorPolicies {
+		t.Run(map[bool]string{true: "on", false: "off"}[on], func(t *testing.T) {
+			secret := token(t.Name())
+			s := newSceneWith(t, lab.Options{Policy: map[string]string{"all.yaml": masking + allowAll}})
+			script := fmt.Sprintf(`i=0; while [ $i -le %d ]; do printf %%s "x ${V:0:$i}"; sleep 0.02; echo "${V:$i} y"; i=$((i+1)); done; echo done`, len(secret))
+			must(t, admin(t, toJSON(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "log"}, "spec": map[string]any{"restartPolicy": "Never", "containers": []any{
+				map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "command": []string{"sh", "-c", script}, "env": []any{map[string]any{"name": "V", "value": secret}}}}}}), "-n", s.ns, "apply", "-f", "-"))
+			must(t, admin(t, "", "-n", s.ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/log", "--timeout=60s"))
+			must(t, admin(t, "", "-n", s.ns, "create", "configmap", "c", "--from-literal=note=it is "+secret+" here", "--from-literal=other=1"))
+			for _, args := range [][]string{{"logs", "log"}, {"logs", "-f", "log"}, {"logs", "--timestamps", "log"}, {"get", "pod", "log", "-o", "yaml"}, {"get", "configmap", "c", "-o", "json"}, {"describe", "configmap", "c"}, {"get", "configmaps", "-o", "yaml"}} {
+				r := must(t, s.kubectl("", args...))
+				if strings.Contains(r.Stdout, secret) == on || on && !strings.Contains(r.Stdout, "gbm-") {
+					t.Errorf("kubectl %v: %s", args, r.Stdout)
+				}
+			}
+			shown := must(t, s.kubectl("", "get", "configmap", "c", "-o", "json")).Stdout
+			must(t, s.kubectl(strings.Replace(shown, `"other": "1"`, `"other": "2"`, 1), "replace", "-f", "-"))
+			if got := must(t, admin(t, "", "-n", s.ns, "get", "configmap", "c", "-o", "jsonpath={.data.note} {.data.other}")).Stdout; got != "it is "+secret+" here 2" {
+				t.Errorf("stored is %q", got)
+			}
+			pod(t, s.ns, "box", "")
+			r := s.kubectl("", "exec", "-i", "box", "--", "sh", "-c", "printf "+secret[:20]+"; sleep 0.2; echo "+secret[20:]+"; echo done")
+			if strings.Contains(r.Stdout, secret) == on || !strings.Contains(r.Stdout, "done") {
+				t.Errorf("exec: %s", r.Out())
+			}
+			if !on {
+				return
+			}
+			if b := everything(t, s.g.Dir); bytes.Contains(b, []byte(secret)) {
+				t.Error("it is in what the gateway keeps")
+			}
+		})
+	}
+}
+
+// everything is all that is in a folder, as it is there.
+func everything(t *testing.T, dir string) (all []byte) {
+	t.Helper()
+	var walk func(string)
+	walk = func(at string) {
+		entries, err := os.ReadDir(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				walk(at + "/" + e.Name())
+			} else if b, err := os.ReadFile(at + "/" + e.Name()); err == nil && e.Type().IsRegular() {
+				all = append(all, b...)
+			}
+		}
+	}
+	walk(dir)
+	return all
 }
