@@ -96,7 +96,7 @@ func expected(traced bool) []caused {
 			caused{"toolu_apply", b, []string{"get namespaces"}, nil}, caused{"toolu_script", b, []string{"get replicationcontrollers"}, nil})
 	}
 	m, w, a := access.Matched, access.Windowed, access.Ambiguous
-	return append(append(always(m), connects(w)...), caused{"toolu_pods", m, []string{"get pods"}, nil}, caused{"toolu_secret", m, []string{"get secret"}, nil}, caused{"toolu_pods toolu_secret", a, nil, first},
+	return append(append(always(m), connects(m)...), caused{"toolu_pods", m, []string{"get pods"}, nil}, caused{"toolu_secret", m, []string{"get secret"}, nil}, caused{"toolu_pods toolu_secret", a, nil, first},
 		caused{"toolu_twin_a toolu_twin_b", a, []string{"get services"}, nil},
 		caused{"toolu_apply", w, []string{"get namespaces"}, nil}, caused{"toolu_script", w, []string{"get replicationcontrollers"}, nil})
 }
@@ -116,7 +116,7 @@ func always(r access.Rung) []caused {
 		{"toolu_clone", r, []string{"git ls-remote", "git fetch"}, nil}, {"toolu_push", r, []string{"git push --dry-run", "git push --force-with-lease"}, nil},
 		{"toolu_update", r, []string{"update products"}, nil}, {"toolu_apply", r, []string{"/openapi/v3", "get configmaps", "kubectl create"}, nil},
 		{"toolu_exec", r, []string{"get pods", "kubectl exec"}, nil}, {"toolu_add", access.Bound, []string{"tools/call"}, nil},
-		{"", access.Unattributed, []string{"get serviceaccounts", "initialize", "initialized", "tools/list", "/mcp -H 'Accept: text/event-stream'"}, []string{"'/version'", "server/discover"}},
+		{"", access.Unattributed, []string{"get serviceaccounts", "initialize", "initialized", "tools/list", "/mcp -H 'Accept: text/event-stream'"}, []string{"--raw /version", "server/discover"}},
 	}
 }
 
