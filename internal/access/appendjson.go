@@ -193,8 +193,8 @@ func (s *SQL) appendJSON(b []byte) []byte {
 
 func (c *Cause) appendJSON(b []byte) []byte {
 	w := BeginJSON(b)
-	w.Text("operation", string(c.Operation))
-	w.always("time", c.Time)
+	w.Some("operation", string(c.Operation))
+	w.Time("time", c.Time)
 	w.Text("rung", c.Rung.String())
 	w.Text("method", c.Method)
 	if len(c.Evidence) > 0 {
