@@ -90,9 +90,6 @@ func (a *arrivals) news(old string) []gitpack.ID {
 	return out
 }
 
-// reaches reports whether old is an ancestor, as far as the pack tells.
-func (a *arrivals) reaches(old string) bool { return a.seen[gitpack.ID(old)] }
-
 // follow walks from an object through packs, as far as the ref's old state.
 func (h *history) follow(from gitpack.ID, old string, packs ...*gitpack.Pack) (arrivals, error) {
 	a := arrivals{tip: from, boundary: map[gitpack.ID]bool{}, seen: map[gitpack.ID]bool{}}
