@@ -307,8 +307,8 @@ func TestInvokedAs(t *testing.T) {
 // A file that an earlier call wrote says what a script of that name would do, and excludes nothing: it may have changed.
 func TestScriptOfAnEarlierCall(t *testing.T) {
 	w := newWorld(t)
-	w.call("w1", "Write", `{"file_path":"/work/deploy.sh","content":"#!/bin/sh\nkubectl delete pod $1\n"}`)
-	w.call("w2", "Edit", `{"file_path":"/work/deploy.sh","old_string":"delete pod","new_string":"delete deployment"}`)
+	w.call("w1", "Write", `{"file_path":"/src/deploy.sh","content":"#!/bin/sh\nkubectl delete pod $1\n"}`)
+	w.call("w2", "Edit", `{"file_path":"/src/deploy.sh","old_string":"delete pod","new_string":"delete deployment"}`)
 	w.call("r", "Bash", `{"command":"cd /work && ./deploy.sh web"}`)
 	c := w.does("s", "", kube("delete", "deployments", "", "web"))
 	is(t, c, access.Matched, 0, "r")
@@ -321,7 +321,7 @@ func TestScriptOfAnEarlierCall(t *testing.T) {
 	w.call("in", "Bash", `{"command":"psql < q.sql"}`)
 	is(t, w.does("s", "", statement("delete from t where id = 3")), access.Matched, 0, "in")
 	is(t, w.does("s", "", statement("delete from t")), access.Windowed, 0, "in") // it may be another by now
-	w.call("rm", "Bash", `{"command":"rm /work/deploy.sh; ./deploy.sh web"}`)
+	w.call("rm", "Bash", `{"command":"rm /src/deploy.sh; ./deploy.sh web"}`)
 	is(t, w.does("s", "", kube("delete", "deployments", "", "web")), access.Windowed, 0, "rm")
 }
 
@@ -504,7 +504,7 @@ func BenchmarkAttribute(b *testing.B) {
 
 // BenchmarkEmitted is what reading a call costs, once.
 func BenchmarkEmitted(b *testing.B) {
-	const input = `{"command":"cd /work/app && NS=shop; for p in a b c; do kubectl delete pod $p -n $NS; done && git add -A && git commit -m \"$(cat <<'E'\nfix it\nE\n)\" && git push origin HEAD"}`
+	const input = `{"command":"cd /src/app && NS=shop; for p in a b c; do kubectl delete pod $p -n $NS; done && git add -A && git commit -m \"$(cat <<'E'\nfix it\nE\n)\" && git push origin HEAD"}`
 	b.ReportAllocs()
 	for b.Loop() {
 		parseIntent("Bash", input, nil)
