@@ -82,10 +82,10 @@ func TestClaudeCode(t *testing.T) {
 	}
 }
 
-// Budgets go on where they were when the gateway starts again.
+// Budgets go on where they were when the gateway starts again, and so does the session.
 func TestModelBudgetSurvivesRestart(t *testing.T) {
 	m := lab.StartMessages(t, lab.Turn{Text: "yes"})
-	policy := "rules:\n  - {id: all, protocol: model, effect: allow, reason: a test}\n  - {id: budget, protocol: model, effect: deny, when: 'model.dayTokens >= 270 && model.sessionTokens == 0', reason: the budget is used up, advice: Wait.}\n"
+	policy := "rules:\n  - {id: all, protocol: model, effect: allow, reason: a test}\n  - {id: budget, protocol: model, effect: deny, when: 'model.dayTokens >= 270 && model.sessionTokens >= 270', reason: the budget is used up, advice: Wait.}\n"
 	g := lab.StartBareGateway(t, binary, lab.Options{Targets: m.Target("anthropic", ""), Policy: map[string]string{"p.yaml": policy}})
 	post := func() (int, string) {
 		return g.AskModel("anthropic", g.Person("claude"), `{"model":"claude-x","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`)
@@ -99,7 +99,7 @@ func TestModelBudgetSurvivesRestart(t *testing.T) {
 	g.Stop()
 	g.Start()
 	if code, body := post(); code != 403 || !strings.Contains(body, "the budget is used up") {
-		t.Errorf("after a restart, in a new session: %d %s", code, body)
+		t.Errorf("after a restart, in the same session: %d %s", code, body)
 	}
 }
 
