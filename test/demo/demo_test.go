@@ -52,7 +52,7 @@ func TestDemo(t *testing.T) {
 	// From prompt to effect, of the push and of the row.
 	for title, want := range map[string][]string{
 		"4 Which prompt":  {"prompt ", "Green tea costs 41.90", "tool call ", "git push", "operation ", "agents:claude on code", "caused by bound", "approval ", "yes by ada", "effect 200"},
-		"5 Who has seen":  {"prompt ", "Green tea costs 41.90", "Agent", "prompt ", "Who has ordered green tea?", "tool call ", "select customer", "caused by bound", "effect done", "1 rows"},
+		"5 Who has seen":  {"prompt ", "Green tea costs 41.90", "Agent", "to agent ", "Who has ordered green tea?", "tool call ", "select customer", "caused by bound", "effect done", "1 rows"},
 		"6 The other way": {"prompt: Green tea", "kubectl -n shop get pods", "select customer", "[shop, bound to"},
 	} {
 		_, part, _ := strings.Cut(text, title)
