@@ -52,17 +52,77 @@ func (t *stream) detect() (keep int) {
 	t.buf = t.buf[:n]
 	for i := range t.scanner.Found {
 		f := &t.scanner.Found[i]
-		start, end := max(f.Start, t.floor), min(f.End, n)
+		from, end := wholeUnits(t.buf, f.Start, min(f.End, n))
+		if t.quoted && from > t.floor {
+			from = t.floor + unitEnd(t.buf[t.floor:], from-t.floor)
+		}
+		if t.quoted && end > t.floor {
+			end = t.floor + unitStart(t.buf[t.floor:], end-t.floor)
+		}
+		start := max(from, t.floor)
 		if end <= max(t.out, t.floor) || start >= end {
 			continue
 		}
-		if s, ok := t.s.seize(t.buf[f.Start:end]); ok {
+		if s, ok := t.s.seize(t.buf[from:end]); ok {
 			s.start, s.end, s.from = start, end, max(0, f.From-detect.Before)+1
 			t.spans = append(t.spans, s)
 		}
 	}
 	t.live = min(t.live, t.scanner.Hold)
 	return min(n, t.scanner.Keep)
+}
+
+// wholeUnits narrows b[start:end] so that it neither begins nor ends inside of an escape, in however many layers of JSON it
+// stands: an expression reads a backslash and what follows it as two characters, and some let a value have backslashes.
+func wholeUnits(b []byte, start, end int) (int, int) {
+	if start > 0 && start < end && b[start-1] == '\\' {
+		if b[start] == 'u' && end-start >= 5 && allHex(b[start+1:start+5]) {
+			start += 4
+		}
+		if b[start] != '\\' {
+			start++
+		}
+	} else if _, after := unicodeAround(b, start); after > 0 {
+		start = after
+	}
+	for start < end && b[start] == '\\' { // of a quote, or of a line's end
+		n := start
+		for n < end && b[n] == '\\' {
+			n++
+		}
+		if n == end {
+			break
+		}
+		if start = n + 1; b[n] == 'u' && end-n >= 5 && allHex(b[n+1:n+5]) {
+			start = n + 5
+		}
+	}
+	if before, after := unicodeAround(b, end); after > 0 {
+		end = before
+	}
+	for end > start && b[end-1] == '\\' {
+		end--
+	}
+	return start, end
+}
+
+// unicodeAround gives where the backslash stands of an escape by four digits that position i is inside of, and where it ends.
+func unicodeAround(b []byte, i int) (before, after int) {
+	for u := i - 1; u > 0 && u >= i-4; u-- {
+		if b[u] == 'u' && b[u-1] == '\\' && u+5 <= len(b) && allHex(b[u+1:u+5]) {
+			return u - 1, u + 5
+		}
+	}
+	return 0, 0
+}
+
+func allHex(b []byte) bool {
+	for _, c := range b {
+		if _, ok := hexDigit(c); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // seize makes what a detector found known, unless somebody had it forgotten. Who can have something printed may make up any

@@ -3,6 +3,7 @@ package mask
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -146,6 +147,51 @@ func TestDetectorsInJSON(t *testing.T) {
 			for cut := range doc {
 				if got := write(cut); got != want {
 					t.Fatalf("%s (objects: %v) cut at %d:\n%s\nwant\n%s", name, objects, cut, got, want)
+				}
+			}
+		}
+	}
+}
+
+// What is masked inside of documents inside of strings leaves all of these documents as they were.
+func TestDetectorsInNestedJSON(t *testing.T) {
+	b64url := base64.RawURLEncoding.EncodeToString
+	jwt := b64url([]byte(`{"alg":"RS256","kid":"abcdef"}`)) + "." + b64url([]byte(`{"iss":"kubernetes/serviceaccount","sub":"system"}`)) + "." + made(86)
+	padded := "eyJ" + made(40) + ".ey" + made(40) + "." + made(43)
+	for name, secret := range map[string]string{"jwt": jwt, "padded": padded, "pem": pemLong[:300], "github": pat, "aws": "AWS_SECRET_ACCESS_KEY=" + awsKey, "anthropic": anthro, "url": dsn,
+		"netlify": "nfp_" + made(36), "line": "fp_" + made(36), "adafruit": "adafruit_key=" + made(32), "brackets": jwt + "<" + jwt + ">&" + padded} {
+		s := detecting(t, detect.Credentials, detect.Assigned)
+		for _, around := range []string{"%s", "%s\n", "\n%s", "x: %s\r\ny", "\\%s\\", "\"%s\"", "<%s>", "\U0001f600%s\U0001f600", "\x01%s\x01"} {
+			value := fmt.Sprintf(around, secret)
+			for depth := range 3 {
+				doc := value
+				for range depth + 1 {
+					b, err := json.Marshal(map[string]any{"a": []string{doc}, "z": 1})
+					if err != nil {
+						t.Fatal(err)
+					}
+					doc = string(b)
+				}
+				for _, objects := range []bool{false, true} {
+					var out bytes.Buffer
+					w := s.JSON(&out, nil, true)
+					if objects {
+						w = s.Objects(&out, nil)
+					}
+					if _, err := io.WriteString(w, doc); err != nil {
+						t.Fatal(err)
+					}
+					if err := w.Close(); err != nil {
+						t.Fatal(err)
+					}
+					in := out.String()
+					for level := range depth + 1 {
+						var o struct{ A []string }
+						if err := json.Unmarshal([]byte(in), &o); err != nil || len(o.A) != 1 {
+							t.Fatalf("%s in %q, at %d of %d: %v in %s", name, around, level, depth, err, in)
+						}
+						in = o.A[0]
+					}
 				}
 			}
 		}
