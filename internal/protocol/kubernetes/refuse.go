@@ -36,7 +36,8 @@ var answers = map[access.Code]struct {
 	access.CodeInternal:        {http.StatusInternalServerError, metav1.StatusReasonInternalError},
 }
 
-// Refuse answers with a Kubernetes Status, in JSON: every client reads an error in JSON.
+// Refuse answers with a Kubernetes Status, in JSON: every client reads an error in JSON, but client-go where it asks for
+// aggregated discovery. There it looks into no Status and says "unknown"; of a text it says what is written.
 func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, why *access.Refusal) {
 	s := refusalStatus(why)
 	body, err := json.Marshal(s)
@@ -45,7 +46,12 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, why *access.Ref
 		w.WriteHeader(int(s.Code))
 		return
 	}
-	w.Header().Set("Content-Type", typeJSON)
+	mediaType := typeJSON
+	if asksDiscovery(r.Header) {
+		mediaType, body = "text/plain; charset=utf-8", []byte(s.Message+"\n")
+	}
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if asksUpgrade(r.Header) { // what follows on the connection may be meant for the other protocol
@@ -64,6 +70,11 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, why *access.Ref
 	if _, err := w.Write(body); err != nil {
 		h.o.Log.Debug("a refusal did not reach its client", "operation", why.Operation, "error", err)
 	}
+}
+
+// asksDiscovery reports whether a client asks for all groups and their resources at once.
+func asksDiscovery(h http.Header) bool {
+	return strings.Contains(strings.Join(h.Values("Accept"), ","), "as=APIGroupDiscoveryList")
 }
 
 // refusalStatus is what kubectl prints: what was refused, why, by which rule, and what to do instead.
