@@ -44,7 +44,7 @@ func TestWhyAsAnAuditor(t *testing.T) {
 	model.Script("", lab.Turn{Uses: []lab.ToolUse{sh("toolu_read", "psql -X -Atc 'select id, name from customer where id = 42' && echo read")}},
 		lab.Turn{Uses: []lab.ToolUse{use(t, "toolu_write", "Write", map[string]any{"file_path": w.Home + "/fix.sh", "content": "#!/bin/sh\npsql -X -c \"update customer set card = 'gold' where id = $1\"\n"})}},
 		lab.Turn{Uses: []lab.ToolUse{sh("toolu_fix", "sh fix.sh 43")}},
-		lab.Turn{Uses: []lab.ToolUse{use(t, "toolu_agent", "Agent", map[string]any{"description": "push it", "prompt": "Push the work of today", "subagent_type": "general-purpose"})}},
+		lab.Turn{Uses: []lab.ToolUse{use(t, "toolu_agent", "Agent", map[string]any{"description": "push it", "prompt": "Push the work of today", "subagent_type": "general-purpose", "run_in_background": false})}},
 		lab.Turn{Text: "All is well."})
 	model.Script("Push the work of today", lab.Turn{Uses: []lab.ToolUse{sh("toolu_push", "git clone -q "+host.URL("team/app.git")+" app && cd app && for i in 1 2; do echo $i > f$i && git add . && "+
 		"git -c user.name=c -c user.email=c@x commit -q -m \"file $i\"; done && git push -q origin HEAD:refs/heads/today; git log --format=%H -2")}}, lab.Turn{Text: "pushed"})
