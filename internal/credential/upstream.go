@@ -177,7 +177,7 @@ func (u *Upstream) RoundTrip(p gate.Permit, req *http.Request) (*http.Response, 
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = bind(resp.Body, func() { stop(); cancel(nil) })
+	resp.Body = bind(ctx, resp.Body, func() { stop(); cancel(nil) })
 	return resp, nil
 }
 

@@ -26,6 +26,8 @@ type reader interface {
 	counted() bool
 	// failed says that the event read last is an error.
 	failed() bool
+	// ended says that the provider has said that this is all, or that it has failed.
+	ended() bool
 	// size is how many bytes of tool calls are held.
 	size() int64
 }
@@ -122,12 +124,14 @@ type messagesReader struct {
 	order  []int64
 	final  bool
 	bad    bool
+	over   bool
 	held   int64
 }
 
 func (r *messagesReader) answer() *access.ModelAnswer { return &r.a }
 func (r *messagesReader) counted() bool               { return r.final }
 func (r *messagesReader) failed() bool                { return r.bad }
+func (r *messagesReader) ended() bool                 { return r.over }
 func (r *messagesReader) size() int64                 { return r.held }
 
 type messagesUsage struct {
@@ -177,6 +181,7 @@ func (r *messagesReader) event(kind string, data []byte) ([]piece, []access.Tool
 		return nil, nil, unreadable(nil, "an event has two types")
 	}
 	r.bad = e.Type == "error"
+	r.over = r.over || r.bad || e.Type == "message_stop"
 	switch e.Type {
 	case "message_start":
 		r.a.ID, r.a.Model = e.Message.ID, e.Message.Model

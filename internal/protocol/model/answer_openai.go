@@ -18,6 +18,7 @@ type chatReader struct {
 	order []chatKey
 	final bool
 	bad   bool
+	over  bool
 	held  int64
 }
 
@@ -30,6 +31,7 @@ const onlyCall = -1
 func (r *chatReader) answer() *access.ModelAnswer { return &r.a }
 func (r *chatReader) counted() bool               { return r.final }
 func (r *chatReader) failed() bool                { return r.bad }
+func (r *chatReader) ended() bool                 { return r.over }
 func (r *chatReader) size() int64                 { return r.held }
 
 // text is a string, or what stands in place of one.
@@ -96,6 +98,7 @@ type chatChunk struct {
 func (r *chatReader) event(_ string, data []byte) (ps []piece, out []access.ToolCall, err error) {
 	r.bad = false
 	if string(bytes.TrimSpace(data)) == "[DONE]" {
+		r.over = true
 		return nil, r.end(), nil
 	}
 	var c chatChunk
@@ -104,6 +107,7 @@ func (r *chatReader) event(_ string, data []byte) (ps []piece, out []access.Tool
 	}
 	r.head(&c)
 	r.bad = len(c.Error) > 0 && c.Error.Kind() != 'n'
+	r.over = r.over || r.bad
 	for i, choice := range c.Choices {
 		// Some servers put the whole message into the last event.
 		for _, m := range []struct {
@@ -118,7 +122,7 @@ func (r *chatReader) event(_ string, data []byte) (ps []piece, out []access.Tool
 			ps, out = append(ps, p...), append(out, calls...)
 		}
 		if choice.Finish != "" {
-			r.a.StopReason = choice.Finish
+			r.a.StopReason, r.over = choice.Finish, true // not every server says [DONE]
 			out = append(out, r.tell(choice.Index, true)...)
 		}
 	}
@@ -241,12 +245,14 @@ type responsesReader struct {
 	order []string
 	final bool
 	bad   bool
+	over  bool
 	held  int64
 }
 
 func (r *responsesReader) answer() *access.ModelAnswer { return &r.a }
 func (r *responsesReader) counted() bool               { return r.final }
 func (r *responsesReader) failed() bool                { return r.bad }
+func (r *responsesReader) ended() bool                 { return r.over }
 func (r *responsesReader) size() int64                 { return r.held }
 
 type responseItem struct {
@@ -289,6 +295,7 @@ type responsesEvent struct {
 func (r *responsesReader) event(kind string, data []byte) ([]piece, []access.ToolCall, error) {
 	r.bad = false
 	if string(bytes.TrimSpace(data)) == "[DONE]" {
+		r.over = true
 		return nil, r.end(), nil
 	}
 	var e responsesEvent
@@ -299,6 +306,7 @@ func (r *responsesReader) event(kind string, data []byte) ([]piece, []access.Too
 		return nil, nil, unreadable(nil, "an event has two types")
 	}
 	r.bad = e.Type == "error" || e.Type == "response.failed"
+	r.over = r.over || r.bad || e.Type == "response.completed" || e.Type == "response.incomplete"
 	switch {
 	case e.Type == "response.output_item.added":
 		r.begin(e.Item)

@@ -25,6 +25,8 @@ type delivery struct {
 	delivered int64
 	// text is how long what the model said is so far, in how many pieces.
 	text, pieces int64
+	// short is how an answer that the client has as it came is not the whole of one; empty: it is.
+	short string
 }
 
 // clientError is a failure to write to the client.

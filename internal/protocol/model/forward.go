@@ -29,7 +29,7 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 	}()
 	defer cutWrites(w, p)()
 	err := d.send()
-	out.Truncated = ""
+	out.Truncated = d.short
 	if err == nil {
 		return
 	}

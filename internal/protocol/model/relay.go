@@ -30,6 +30,9 @@ func (d *delivery) stream(body io.Reader, a reader) (err error) {
 		e, err := s.Next()
 		if errors.Is(err, io.EOF) {
 			d.emit(a, a.end()) // a client may act on what was not ended
+			if !a.ended() {
+				d.short = "the provider's answer broke off: its stream ended and did not say that it was all"
+			}
 			return nil
 		}
 		if err != nil {

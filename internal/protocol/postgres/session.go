@@ -110,6 +110,9 @@ func (s *session) serve() {
 	done := make(chan error, 1)
 	go func() {
 		err := s.guard(s.serveUpstream)
+		if s.link.Context().Err() != nil { // the server was let go, and how that looks from here is no matter
+			err = context.Cause(s.link.Context())
+		}
 		s.cut(err)
 		s.wake(true)
 		done <- err

@@ -156,7 +156,7 @@ func copyRecorded(p gate.Permit, dst io.Writer, src io.Reader, first []byte, d r
 		var err error
 		n, err = src.Read(buf)
 		if n == 0 && errors.Is(err, io.EOF) {
-			return nil
+			return context.Cause(p.Context()) // an end that comes after a cut is a part of it
 		}
 		if n == 0 && err != nil {
 			return err

@@ -14,8 +14,8 @@ import (
 type Conn struct {
 	*tls.Conn
 	r reader
-	// beyond says that bytes were read that are no HTTP/1.1; free, that whoever reads them knows.
-	beyond, free atomic.Bool
+	// beyond says that a request for another protocol was read.
+	beyond atomic.Bool
 }
 
 // Accept is the server's side of a TLS handshake, which ends with ctx. The connection is what http.Server.Serve is to be
@@ -53,17 +53,15 @@ func Watch(c net.Conn, state http.ConnState) {
 	switch {
 	case !ok:
 	case state == http.StateHijacked:
-		own.free.Store(true)
+		own.r.free.Store(true)
 	case state == http.StateIdle && own.beyond.Load(): // a request for another protocol was answered, and what comes now could be either
 		own.Close()
 	}
 }
 
-// Read gives what the client sends, as far as its framing can be read in one way alone.
+// Read gives what the client sends, as far as its framing can be read in one way alone. What comes behind a request for
+// another protocol is given once the connection is hijacked, and never to net/http.
 func (c *Conn) Read(p []byte) (int, error) {
-	if c.free.Load() {
-		return c.Conn.Read(p)
-	}
 	n, err := c.r.Read(p)
 	if c.r.f.part == other {
 		c.beyond.Store(true)
@@ -79,7 +77,15 @@ type reader struct {
 	at int // in the poison, once there is any
 	// poison is set where the client's bytes end.
 	poison string
+	// held is what came behind a request for another protocol, and free says that whoever reads now has granted it.
+	held []byte
+	free atomic.Bool
 }
+
+// maxHeld bounds what a client may say in another protocol before that is granted; a client that is to wait says nothing.
+const maxHeld = 64 << 10
+
+var errUnasked = errors.New("the client went on in a protocol that nobody has granted")
 
 const (
 	poisonHead = "\x00\r\n\r\n" // no part of a head is this
@@ -87,11 +93,18 @@ const (
 )
 
 func (r *reader) Read(p []byte) (int, error) {
+	if r.f.part == other || r.free.Load() {
+		return r.beyond(p)
+	}
 	good := 0
 	if r.poison == "" {
 		n, err := r.r.Read(p)
 		if good = r.f.follow(p[:n]); good == n {
 			return n, err
+		}
+		if r.f.part == other {
+			r.held = append(r.held, p[good:n]...)
+			return good, nil
 		}
 		r.poison = poisonHead
 		if r.f.part.inBody() {
@@ -103,4 +116,26 @@ func (r *reader) Read(p []byte) (int, error) {
 		r.at++
 	}
 	return len(p), nil
+}
+
+// beyond reads what is no HTTP/1.1. Until that is granted it only waits for the client to leave, or for the read's deadline.
+func (r *reader) beyond(p []byte) (int, error) {
+	for !r.free.Load() {
+		var b [4 << 10]byte
+		n, err := r.r.Read(b[:])
+		if r.held = append(r.held, b[:n]...); err != nil {
+			return 0, err
+		}
+		if len(r.held) > maxHeld {
+			return 0, errUnasked
+		}
+	}
+	if len(r.held) == 0 {
+		return r.r.Read(p)
+	}
+	n := copy(p, r.held)
+	if r.held = r.held[n:]; len(r.held) == 0 {
+		r.held = nil
+	}
+	return n, nil
 }

@@ -10,6 +10,7 @@
 // beside chunks, the same length twice, and chunks in HTTP/1.0; another reader on the way may take each of them otherwise
 // (RFC 9112, section 11.2).
 //
-// It knows nothing of what requests mean. After CONNECT and Upgrade it reads nothing: the connection is then no longer
-// HTTP/1.1, or is closed after the answer.
+// It knows nothing of what requests mean. What comes behind a CONNECT, or a request with an Upgrade, whatever its Connection
+// says of that, is no HTTP/1.1: it is held back until somebody hijacks the connection, and net/http, which has none of it,
+// can only answer and close.
 package http1

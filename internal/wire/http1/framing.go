@@ -35,12 +35,12 @@ type framing struct {
 // maxKept is how much room for a broken line a connection keeps.
 const maxKept = 4 << 10
 
-// follow reads on through b, and gives how much of it is good; less than all where what comes then is not.
+// follow reads on through b, and gives how much of it is good; less than all where what comes then is not, or is other.
 func (f *framing) follow(b []byte) (good int) {
 	for at := 0; at < len(b); {
 		switch f.part {
 		case other:
-			return len(b)
+			return at
 		case body, data:
 			n := min(f.left, uint64(len(b)-at))
 			at += int(n)
