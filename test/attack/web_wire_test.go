@@ -93,9 +93,10 @@ func TestH69Smuggling(t *testing.T) {
 func TestH69AfterUpgrade(t *testing.T) {
 	s := newWebScene(t, webPolicy(allowAllWeb), "", ok)
 	for name, ask := range map[string]string{
-		"h2c":     "GET /t/shop/x HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-		"own API": "GET /gatebook/v1/whoami HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-		"CONNECT": "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\nTOKEN\r\n\r\n",
+		"h2c":       "GET /t/shop/x HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+		"own API":   "GET /gatebook/v1/whoami HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"no target": "GET /nowhere HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\nUpgrade: websocket\r\n\r\n",
+		"CONNECT":   "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\nTOKEN\r\n\r\n",
 	} {
 		answers, closed := s.raw(2, ask+"GET /t/shop/smuggled HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\n\r\n")
 		if len(answers) > 1 || !closed || len(s.u.Seen()) > 0 {

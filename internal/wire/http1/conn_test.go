@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// serve has net/http serve one connection as the gateway does, and gives the client's side of it.
-func serve(t *testing.T, h http.HandlerFunc) *tls.Conn {
+// serve has net/http serve one connection as the gateway does, and gives the client's side of it, and what is closed when
+// net/http is done with it.
+func serve(t *testing.T, h http.HandlerFunc) (client *tls.Conn, done <-chan struct{}) {
 	t.Helper()
 	lent := httptest.NewUnstartedServer(nil) // for its certificate
 	lent.StartTLS()
@@ -38,7 +39,13 @@ func serve(t *testing.T, h http.HandlerFunc) *tls.Conn {
 	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: h, ConnState: Watch, ErrorLog: log.New(io.Discard, "", 0)}
+	ended := make(chan struct{})
+	state := func(c net.Conn, s http.ConnState) {
+		if Watch(c, s); s == http.StateClosed {
+			close(ended)
+		}
+	}
+	s := &http.Server{Handler: h, ConnState: state, ErrorLog: log.New(io.Discard, "", 0)}
 	l := &one{conns: accepted, closed: make(chan struct{})}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
@@ -49,7 +56,7 @@ func serve(t *testing.T, h http.HandlerFunc) *tls.Conn {
 			t.Error(err)
 		}
 	})
-	return c
+	return c, ended
 }
 
 // one is a listener of one connection.
@@ -81,7 +88,7 @@ func TestH69NoRequestBehindAnUpgrade(t *testing.T) {
 		for _, apart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, apart %v", name, apart), func(t *testing.T) {
 				var asked atomic.Int64
-				c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				c, done := serve(t, func(w http.ResponseWriter, r *http.Request) {
 					asked.Add(1)
 					_, _ = io.WriteString(w, r.URL.Path)
 				})
@@ -96,6 +103,7 @@ func TestH69NoRequestBehindAnUpgrade(t *testing.T) {
 					t.Fatal(err)
 				}
 				b, _ := io.ReadAll(c) // how it is closed is no matter
+				<-done
 				if n := strings.Count(string(b), "HTTP/1.1 "); n != 1 || asked.Load() != 1 || strings.Contains(string(b), "smuggled") {
 					t.Errorf("%d requests were served, and answered: %q", asked.Load(), b)
 				}
@@ -107,7 +115,7 @@ func TestH69NoRequestBehindAnUpgrade(t *testing.T) {
 // Whoever hijacks a connection has all that came behind the request.
 func TestHijackedHasAll(t *testing.T) {
 	const behind = "\x16 in the same segment"
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	c, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
