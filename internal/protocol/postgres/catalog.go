@@ -1,10 +1,7 @@
 package postgres
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +10,6 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"gatebook/internal/access"
 	"gatebook/internal/protocol/postgres/grammar"
 	wire "gatebook/internal/wire/postgres"
 )
@@ -155,7 +151,7 @@ func (s *session) loadCatalog() (*catalog, error) {
 	var q wire.Builder
 	q.Begin(wire.Query).Text(catalogQuery).End()
 	var later [][]string // what says something of a relation that may come behind it
-	err := s.ask(question{text: catalogQuery, message: q.Bytes, patience: 20 * time.Second, settings: map[string]string{"search_path": "pg_catalog"}}, func(row []string) error {
+	err := s.ask(question{text: catalogQuery, message: q.Bytes, patience: 20 * time.Second, settings: map[string]string{"search_path": "pg_catalog"}, over: &s.aside}, func(row []string) error {
 		if len(row) != 5 {
 			return wire.ErrField
 		}
@@ -168,73 +164,6 @@ func (s *session) loadCatalog() (*catalog, error) {
 		c.add(row)
 	}
 	return c, err
-}
-
-// question is what the gateway itself asks the database.
-type question struct {
-	text    string
-	message []byte // what is sent, which ends as a Query or a Sync does
-	// patience bounds it in the database; the whole may take half as long again.
-	patience time.Duration
-	settings map[string]string
-}
-
-// ask asks over a connection of its own, which can only read, as an operation that the gateway itself makes.
-func (s *session) ask(q question, row func([]string) error) (err error) {
-	began := s.h.o.Now()
-	op := s.newOperation("lookup", nil)
-	op.SQL.Kinds, op.SQL.Effect, op.SQL.Text = []string{"select"}, grammar.Read, s.conceal(strings.TrimSpace(q.text))
-	op.Command = op.SQL.Text
-	op.Digest = s.digest("lookup", string(q.message))
-	ctx, cancel := context.WithTimeout(s.link.Context(), q.patience*3/2)
-	defer cancel()
-	p, err := s.h.o.Gate.Lookup(ctx, s.link.Operation(), op)
-	if err != nil {
-		return err
-	}
-	out := access.Outcome{ExitCode: -1}
-	defer func() {
-		if err != nil {
-			out.Code, out.Message = 1, "the database did not say"
-		}
-		out.Duration = s.h.o.Now().Sub(began)
-		err = errors.Join(err, p.End(out))
-	}()
-	settings := map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on", "application_name": "gatebook", "default_transaction_read_only": "on",
-		// Somebody may hold what is asked about, this session itself among them.
-		"lock_timeout": "2s", "statement_timeout": strconv.FormatInt(q.patience.Milliseconds(), 10)}
-	maps.Copy(settings, q.settings)
-	up, err := s.t.Upstream.Dial(p, s.database, settings)
-	if err != nil {
-		return err
-	}
-	defer up.Close()
-	if err := up.Write(p, q.message); err != nil {
-		return err
-	}
-	from := wire.NewReader(up, s.h.o.Limits.MessageBytes)
-	for {
-		m, err := from.Next()
-		if err != nil {
-			return err
-		}
-		switch m.Type {
-		case wire.DataRow:
-			var cells []string
-			err := wire.Cells(m.Body, func(_ int, cell []byte) { cells = append(cells, string(cell)) })
-			if err == nil {
-				err = row(cells)
-			}
-			if err != nil {
-				return err
-			}
-			out.Rows++
-		case wire.ErrorResponse:
-			return fmt.Errorf("the database refuses: %s", messageOf(m, false))
-		case wire.ReadyForQuery:
-			return nil
-		}
-	}
 }
 
 func number(s string) uint32 {

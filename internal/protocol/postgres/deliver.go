@@ -79,21 +79,30 @@ func (r *relay) rest() error {
 
 // add puts messages into the answer, as part of o; nil: of the connection.
 func (r *relay) add(o *operation, raw []byte) error {
-	if err := r.turn(o); err != nil {
+	return r.put(o, raw, false)
+}
+
+// addMasked is add for what was masked as a stream: it is not looked through again.
+func (r *relay) addMasked(o *operation, raw []byte) error {
+	return r.put(o, raw, true)
+}
+
+func (r *relay) put(o *operation, raw []byte, masked bool) error {
+	if err := r.turn(o, masked); err != nil {
 		return err
 	}
 	r.run = append(r.run, raw...)
 	return nil
 }
 
-// turn ends the run of another operation than o.
-func (r *relay) turn(o *operation) error {
-	if o != r.runOf && len(r.run) > 0 {
+// turn ends a run of another operation than o, or of what is masked otherwise.
+func (r *relay) turn(o *operation, masked bool) error {
+	if (o != r.runOf || masked != r.runMasked) && len(r.run) > 0 {
 		if err := r.endRun(); err != nil {
 			return err
 		}
 	}
-	r.runOf = o
+	r.runOf, r.runMasked = o, masked
 	return nil
 }
 
@@ -114,7 +123,7 @@ func (r *relay) endRun() error {
 		return nil
 	}
 	o, b := r.runOf, r.run
-	if o == nil || o.hide.known {
+	if !r.runMasked && (o == nil || o.hide.known) {
 		var n int64
 		var err error
 		if b, n, err = r.s.concealMessages(b, o); err != nil {
@@ -151,16 +160,4 @@ func (r *relay) record(o *operation, b []byte) error {
 		return o.endWith(r.s, b)
 	}
 	return p.Record(stream, toClient, b)
-}
-
-// addMasked delivers what was masked as a stream: it is not looked through again.
-func (r *relay) addMasked(o *operation, raw []byte) error {
-	if err := r.endRun(); err != nil {
-		return err
-	}
-	if err := r.record(o, raw); err != nil {
-		return err
-	}
-	r.out = append(r.out, raw...)
-	return nil
 }

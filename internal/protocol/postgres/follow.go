@@ -11,17 +11,23 @@ import (
 // behind names. It gives the fields that stay unknown.
 func (s *session) resolve(st *grammar.Statement) (*grammar.Statement, []access.Uninspectable) {
 	st = s.executed(st)
+	if !hasNames(st) {
+		return st, nil
+	}
 	c, err := s.catalog()
 	if err == nil {
 		return c.widen(st), nil
 	}
 	var unknown []access.Uninspectable
-	if len(st.Relations)+len(st.Functions)+len(st.Types)+len(st.Operators) > 0 {
-		for _, f := range []string{"sql.effect", "sql.tables", "sql.functions", "sql.volatile"} {
-			unknown = append(unknown, access.Uninspectable{Field: f, Why: err.Error()})
-		}
+	for _, f := range []string{"sql.effect", "sql.tables", "sql.functions", "sql.volatile"} {
+		unknown = append(unknown, access.Uninspectable{Field: f, Why: err.Error()})
 	}
 	return st, unknown
+}
+
+// hasNames reports whether the database can have something behind a statement that its text does not say.
+func hasNames(st *grammar.Statement) bool {
+	return len(st.Relations)+len(st.Functions)+len(st.Types)+len(st.Operators) > 0
 }
 
 // executed is EXECUTE with what the name may stand for. It can do anything where that is not known.
@@ -74,7 +80,14 @@ func (s *session) follow(o *operation) {
 	}
 }
 
+// definesNothing are the kinds that change nothing of what is read of the database's definitions (catalogQuery).
+var definesNothing = []string{"comment", "create index", "create statistics", "alter statistics", "create trigger", "drop trigger", "drop index", "drop statistic_ext",
+	"cluster", "reindex", "grant", "grant role", "create role"}
+
 // defines reports whether a statement may change what names stand for.
 func defines(st *grammar.Statement) bool {
+	if len(st.Volatile) == 0 && len(st.Kinds) == 1 && slices.Contains(definesNothing, st.Kinds[0]) {
+		return false
+	}
 	return st.Effect == grammar.DDL || st.Effect == grammar.Admin && !st.Is("set") && !st.Is("reset")
 }

@@ -16,7 +16,9 @@ type relay struct {
 	// run are messages that belong to one operation, not yet masked by known values nor recorded; out are masked and recorded.
 	run   []byte
 	runOf *operation
-	out   []byte
+	// runMasked: run was masked as a stream.
+	runMasked bool
+	out       []byte
 	// over are operations that end with what is in run and out, or after it; passed are what the server passed over.
 	over   []*operation
 	passed []*entry

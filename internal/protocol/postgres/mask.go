@@ -73,8 +73,11 @@ func (s *session) hides(o *operation) *access.Refusal {
 		return nil
 	}
 	st := o.statement
-	c, err := s.catalog()
-	if err != nil { // what names stand for is not known
+	var c *catalog
+	if hasNames(st) || st.Is("fetch") || len(m.patterns) > 0 {
+		c, err = s.catalog()
+	}
+	if err != nil || c == nil { // what names stand for is not known, or there are none
 		o.hide.source = newMaskSource(nil, m)
 	} else {
 		o.hide.source = c.source(m)

@@ -128,7 +128,7 @@ func (s *session) read(text string) ([]*grammar.Statement, *access.Refusal) {
 	if err != nil {
 		var said *grammar.SyntaxError
 		if errors.As(err, &said) {
-			err = &grammar.SyntaxError{Message: s.conceal(said.Message), Position: said.Position}
+			err = &grammar.SyntaxError{Message: s.conceal(said.Message), Position: said.Position, Hint: said.Hint}
 		}
 		return nil, access.Refuse(access.CodeMalformed, err, "the statement cannot be read: %s", s.conceal(err.Error()))
 	}
@@ -206,6 +206,9 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 		o.end(s, why.Message)
 		why.Operation = op.ID
 		return nil, why
+	}
+	if st.Is("create database") { // which fails where anybody else is in its template
+		s.aside.drop()
 	}
 	s.follow(o)
 	return o, nil

@@ -15,7 +15,7 @@ func (r *relay) row(o *operation, m wire.Message) error {
 	if !o.hide.columns || o.hide.fields != nil && !o.hide.any {
 		return r.add(o, r.s.from.Along(m, chunkBytes))
 	}
-	if err := r.turn(o); err != nil {
+	if err := r.turn(o, false); err != nil {
 		return err
 	}
 	run, masked, err := o.hide.row(r.run, r.placeholders, m.Raw)

@@ -47,6 +47,7 @@ type session struct {
 	scope    *mask.Scope
 	key      uint64
 	database string
+	aside    aside
 	// application is what the client calls itself.
 	application string
 	delivered   int64

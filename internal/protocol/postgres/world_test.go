@@ -380,20 +380,30 @@ func TestFailureWhileReading(t *testing.T) {
 func TestSyntaxErrorsAreTheServersOwn(t *testing.T) {
 	w := newWorld(t, nil)
 	x := w.connect(t)
-	var b wire.Builder
-	query(&b, "select 'é',\n  from from t")
-	x.send(b.Bytes)
-	m, err := x.in.Next()
-	must(t, err)
-	fields, err := wire.ReadReport(m.Body)
-	must(t, err)
-	got := map[byte]string{}
-	for _, f := range fields {
-		got[f.Code] = f.Text
+	said := func(sql string) map[byte]string {
+		t.Helper()
+		var b wire.Builder
+		query(&b, sql)
+		x.send(b.Bytes)
+		m, err := x.in.Next()
+		must(t, err)
+		fields, err := wire.ReadReport(m.Body)
+		must(t, err)
+		x.answer(1)
+		got := map[byte]string{}
+		for _, f := range fields {
+			got[f.Code] = f.Text
+		}
+		return got
 	}
-	direct := w.p.Psql(t, w.db, "\\set VERBOSITY verbose\nselect 'é',\n  from from t;")
+	got, direct := said("select 'é',\n  from from t"), w.p.Psql(t, w.db, "\\set VERBOSITY verbose\nselect 'é',\n  from from t;")
 	if got['C'] != "42601" || got['M'] != `syntax error at or near "from"` || got['P'] != "15" || got['F'] != "gatebook" || !strings.Contains(direct, "42601: "+got['M']) || !strings.Contains(direct, "LINE 2:") {
 		t.Errorf("%q, and directly %q", got, direct)
+	}
+	for _, sql := range []string{`select U&'\ '`, `select E'\u1'`, "drop operator === (int4)", "select 1 limit 1, 2"} {
+		if got, direct := said(sql), w.p.Psql(t, w.db, sql+";"); got['H'] == "" || !strings.Contains(direct, got['M']+"\n") || !strings.Contains(direct, "HINT:  "+got['H']+"\n") {
+			t.Errorf("%s: %q, and directly %q", sql, got, direct)
+		}
 	}
 }
 

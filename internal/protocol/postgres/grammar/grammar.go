@@ -165,6 +165,8 @@ type SyntaxError struct {
 	Message string
 	// Position is the character at which it stands, from 1; 0 where it is at none.
 	Position int
+	// Hint is what to do, where the parser says; empty: it does not.
+	Hint string
 }
 
 func (e *SyntaxError) Error() string { return e.Message }
@@ -178,7 +180,7 @@ func read(text string) (out []*Statement, err error) {
 	tree, err := pgquery.Parse(text)
 	var said *parser.Error
 	if errors.As(err, &said) {
-		return nil, &SyntaxError{Message: said.Message, Position: said.Cursorpos}
+		return nil, &SyntaxError{Message: said.Message, Position: said.Cursorpos, Hint: hintOf(said)}
 	}
 	if err != nil {
 		return nil, err
@@ -199,6 +201,21 @@ func read(text string) (out []*Statement, err error) {
 		from = to
 	}
 	return out, nil
+}
+
+// hintOf is the parser's own hint, which the library does not give on (gram.y, scan.l and parser.c have no others of syntax).
+func hintOf(said *parser.Error) string {
+	switch {
+	case said.Message == "missing argument":
+		return "Use NONE to denote the missing argument of a unary operator."
+	case said.Message == "LIMIT #,# syntax is not supported":
+		return "Use separate LIMIT and OFFSET clauses."
+	case said.Message == "invalid Unicode escape" && said.Funcname == "str_udeescape":
+		return `Unicode escapes must be \XXXX or \+XXXXXX.`
+	case said.Message == "invalid Unicode escape":
+		return `Unicode escapes must be \uXXXX or \UXXXXXXXX.`
+	}
+	return ""
 }
 
 // Add joins what t can do to s.
