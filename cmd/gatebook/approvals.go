@@ -138,7 +138,7 @@ func printApproval(w io.Writer, a client.Approval) error {
 	line("approval", "%s (%s)", a.ID, a.State)
 	line("command", "%s", op.Command)
 	line("who", "%s, subject %s, groups %s", op.Principal.Name, op.Principal.Key(), strings.Join(op.Principal.Groups, ", "))
-	if wl := op.Principal.Workload; !wl.IsZero() {
+	if wl := op.Principal.Workload; wl.Pod != "" {
 		line("pod", "%s/%s on node %s", wl.Namespace, wl.Pod, wl.Node)
 	}
 	line("target", "%s", op.Target.Name)
