@@ -16,19 +16,48 @@ func (s *Scope) Detecting(names []string) (*Scope, error) {
 	if len(names) == 0 {
 		return s, nil
 	}
-	d := *s
-	key := strings.Join(names, "\n")
-	if set, ok := s.e.sets.Load(key); ok {
-		d.detectors = set.(*detect.Set)
-		return &d, nil
-	}
-	set, err := detect.Select(names)
+	set, err := s.e.setOf(names)
 	if err != nil {
 		return s, fmt.Errorf("choosing detectors: %w", err)
 	}
-	s.e.sets.Store(key, set)
-	d.detectors = set
+	d := *s
+	d.detectors, d.names = set, names
 	return &d, nil
+}
+
+// Claimed gives the view for the record of what somebody sends, and for those who decide on it: as Recorded does, and quiet.
+func (s *Scope) Claimed() *Scope { return s.Recorded().Quiet() }
+
+// Recorded gives the view for what is recorded of a request, and shown to those who decide on it: with the detectors of what is
+// of a form that stands for nothing else, beside those that the view has. A record holds no secret, whatever a policy asks for.
+func (s *Scope) Recorded() *Scope {
+	names := s.names
+	if !slices.Contains(names, detect.Credentials) {
+		names = append(slices.Clone(names), detect.Credentials)
+	}
+	set, err := s.e.setOf(names)
+	if err != nil {
+		panic(err) // these are names that were taken before, and one of our own
+	}
+	r := *s
+	r.detectors, r.names = set, names
+	return &r
+}
+
+// setOf gives the detectors of those names, which are made once.
+func (e *Engine) setOf(names []string) (*detect.Set, error) {
+	if len(names) == 1 && names[0] == detect.Credentials { // of all engines
+		return detect.Select(names)
+	}
+	key := strings.Join(names, "\n")
+	if set, ok := e.sets.Load(key); ok {
+		return set.(*detect.Set), nil
+	}
+	set, err := detect.Select(names)
+	if err == nil {
+		e.sets.Store(key, set)
+	}
+	return set, err
 }
 
 // contextBytes is how much of what has gone out is kept for detectors: a value is found by the name before it.

@@ -117,6 +117,7 @@ type Scope struct {
 	quiet bool
 	// detectors find what is secret though it was never known; nil: none do.
 	detectors *detect.Set
+	names     []string // of detectors
 }
 
 // Scope gives the view of one session.

@@ -144,8 +144,18 @@ func (e *Unknown) Error() string {
 	return fmt.Sprintf("no detector, and no group of them, is called %q", e.Name)
 }
 
-// Select makes a Set of rules and groups by their names. An error is an *Unknown.
+// credentials is the Set that everybody uses; it is made when it is first asked for.
+var credentials = sync.OnceValues(func() (*Set, error) { return newSet([]string{Credentials}) })
+
+// Select gives a Set of rules and groups by their names. An error is an *Unknown.
 func Select(names []string) (*Set, error) {
+	if len(names) == 1 && names[0] == Credentials {
+		return credentials()
+	}
+	return newSet(names)
+}
+
+func newSet(names []string) (*Set, error) {
 	c := loaded()
 	s := &Set{}
 	replaced := map[string]bool{}

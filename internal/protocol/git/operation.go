@@ -137,13 +137,13 @@ func (x *exchange) say(op *access.Operation, exact *access.Git) {
 	op.Git, op.ExactGit = &shown, exact
 }
 
-// hidden is s without the values that are known to be secret, and as UTF-8.
+// hidden is s without the values that are known to be secret and what has the form of a credential, and as UTF-8.
 func (x *exchange) hidden(s string) string {
 	if s == "" {
 		return ""
 	}
 	var out strings.Builder
-	t := x.scope.Text(&out)
+	t := x.scope.Claimed().Text(&out)
 	if _, err := io.WriteString(t, s); err != nil { // a strings.Builder takes everything
 		return "(cannot be masked)"
 	}

@@ -67,7 +67,7 @@ type masked struct {
 
 func (m *masked) Read(p []byte) (int, error) {
 	if m.text == nil {
-		m.text = m.x.scope.Text(&m.ready)
+		m.text = m.x.scope.Claimed().Text(&m.ready)
 	}
 	for m.at == len(m.ready.b) && !m.done {
 		m.ready.b, m.at = m.ready.b[:0], 0

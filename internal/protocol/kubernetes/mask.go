@@ -142,8 +142,8 @@ func (x *exchange) maskingOf(masks []access.Mask) (masking, error) {
 	return m, nil
 }
 
-// maskBytes masks a JSON document for the record, for policy and for people: always by structure and by known values,
-// those included that the document itself makes known.
+// maskBytes masks a JSON document for the record, for policy and for people: always by structure, by known values, those
+// included that the document itself makes known, and by what detectors the scope has.
 func maskBytes(scope *mask.Scope, data []byte, shape *mask.Shape) ([]byte, error) {
 	var out bytes.Buffer
 	w := scope.Objects(&out, shape)
@@ -167,7 +167,7 @@ func (x *exchange) maskedObject(scope *mask.Scope, data []byte) (map[string]any,
 // maskDocument masks the request's body. The placeholders in it stay as they are, so that people see what was left
 // unchanged.
 func (x *exchange) maskDocument() ([]byte, error) {
-	masked, err := x.maskValues(x.scope.Quiet())
+	masked, err := x.maskValues(x.scope.Claimed())
 	if err == nil {
 		masked, err = x.hideRepeated(masked)
 	}

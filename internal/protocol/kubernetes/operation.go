@@ -283,12 +283,12 @@ func (x *exchange) hideRefusal(why *access.Refusal) {
 	}
 }
 
-// hidden is s without the values that are known to be secret.
+// hidden is s without the values that are known to be secret, and without what has the form of a credential.
 func (x *exchange) hidden(s string) string {
 	if s == "" {
 		return ""
 	}
-	masked, err := x.maskText(s)
+	masked, err := maskText(x.scope.Claimed(), s)
 	if err != nil { // a strings.Builder takes everything
 		return "(cannot be masked)"
 	}

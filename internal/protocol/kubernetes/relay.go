@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask"
 )
 
 const (
@@ -156,7 +157,7 @@ func (x *exchange) maskHeader(h http.Header, m masking) (http.Header, error) {
 			if !m.known {
 				break
 			}
-			masked, err := x.maskText(v)
+			masked, err := maskText(x.scope, v)
 			if err != nil {
 				return nil, access.Refuse(access.CodeUnmaskable, err, "a header of the answer cannot be masked")
 			}
@@ -167,9 +168,9 @@ func (x *exchange) maskHeader(h http.Header, m masking) (http.Header, error) {
 	return told, nil
 }
 
-func (x *exchange) maskText(s string) (string, error) {
+func maskText(scope *mask.Scope, s string) (string, error) {
 	var out strings.Builder
-	t := x.scope.Text(&out)
+	t := scope.Text(&out)
 	if _, err := io.WriteString(t, s); err != nil {
 		return "", err
 	}

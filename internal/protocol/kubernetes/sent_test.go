@@ -2,11 +2,14 @@ package kubernetes
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask"
 )
 
 // Whoever could make any word known by asking could have it masked for everybody. Only what the API server has stored
@@ -154,6 +157,61 @@ func TestErrorsOfComputingRepeatNoSecret(t *testing.T) {
 			}
 			if l := append(leaks(rec, hiddenValue), leaks(rec, number)...); l != nil {
 				t.Errorf("the record holds a value as %v", l)
+			}
+		})
+	}
+}
+
+// A credential that nobody knew is recorded and shown as a placeholder wherever a request holds it, and the same stands for it in
+// what is stored; policy, and the API server, have it as it is.
+func TestCredentialsInRequestsAreNotRecorded(t *testing.T) {
+	secret := "gh" + "p_" + strings.Repeat("Aa9xQz", 6)
+	const configMaps = "/api/v1/namespaces/a/configmaps"
+	object := `{"kind":"ConfigMap","metadata":{"name":"c","annotations":{"n":"it is ` + secret + ` here"}},"data":{"token":"` + secret + `","other":"1"}}`
+	for name, c := range map[string]struct{ method, uri, contentType, body string }{
+		"create":         {"POST", configMaps, "", object},
+		"replace":        {"PUT", configMaps + "/c", "", object},
+		"merge patch":    {"PATCH", configMaps + "/c", typeMerge, `{"data":{"token":"` + secret + `"}}`},
+		"JSON patch":     {"PATCH", configMaps + "/c", typeJSONPatch, `[{"op":"add","path":"/data/token","value":"` + secret + `"}]`},
+		"not JSON":       {"POST", configMaps, "text/plain", object},
+		"behind a proxy": {"POST", "/api/v1/namespaces/a/services/s/proxy/x", "text/plain", "it is " + secret},
+		"in a name":      {"GET", configMaps + "/" + strings.ToLower(secret) + "?fieldManager=" + secret, "", ""},
+		"in a command":   {"POST", "/api/v1/namespaces/a/pods/p/exec?command=echo&command=" + secret, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				if r.UserAgent() == "gatebook" { // who reads what is stored
+					reply(200, typeJSON, object)(rw, r)
+					return
+				}
+				reply(200, typeJSON, `{}`)(rw, r)
+			})
+			w.desk.yes = true
+			var seen []access.Operation
+			w.decide = func(op *access.Operation) (access.Decision, []string) {
+				seen = append(seen, *op)
+				if late := op.Late(); len(late) > 0 {
+					return access.Decision{Effect: access.Allow}, late
+				}
+				return access.Decision{Effect: access.Approve}, nil
+			}
+			w.do(c.method, c.uri, c.body, "Content-Type", c.contentType)
+			if len(seen) == 0 {
+				t.Fatal("nothing was decided")
+			}
+			if exact := seen[len(seen)-1].Exact.Object; exact != nil && !strings.Contains(fmt.Sprint(exact), secret) {
+				t.Errorf("policy saw %v", exact)
+			}
+			recorded := w.recorded()
+			shown, err := json.Marshal([]any{w.desk.cards, w.rows()})
+			if must(t, err); bytes.Contains(shown, []byte(secret)) {
+				t.Errorf("shown is %s", shown)
+			}
+			if l := leaks(recorded, secret); l != nil || c.body != "" && !bytes.Contains(recorded, []byte(mask.Prefix)) {
+				t.Errorf("the record holds the value as %v", l)
+			}
+			if c.body != "" && w.last().body != c.body {
+				t.Errorf("upstream got %s", w.last().body)
 			}
 		})
 	}

@@ -55,8 +55,8 @@ func asRefusal(err error) *access.Refusal {
 	return access.Refuse(access.CodeInternal, err, "the gateway failed")
 }
 
-// payload is the request's body as it is recorded: masked by structure where it was decoded, else by known values
-// alone, as it is read.
+// payload is the request's body as it is recorded: masked by structure where it was decoded, else by known values and by
+// detectors alone, as it is read.
 type payload struct {
 	x     *exchange
 	r     *io.PipeReader
@@ -96,7 +96,7 @@ func (p *payload) write(w io.Writer) error {
 		_, err := w.Write(p.x.masked)
 		return err
 	}
-	t := p.x.scope.Quiet().Text(w)
+	t := p.x.scope.Claimed().Text(w)
 	if _, err := io.Copy(t, p.x.body.Reader()); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (x *exchange) giveStored(stored []byte) error {
 	if err != nil {
 		return err
 	}
-	o, err := x.maskedObject(x.scope, stored)
+	o, err := x.maskedObject(x.scope.Recorded(), stored)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (x *exchange) givePatched(stored []byte) error {
 	if err != nil {
 		return err
 	}
-	o, err := x.maskedObject(x.scope.Quiet(), result)
+	o, err := x.maskedObject(x.scope.Claimed(), result)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (x *exchange) lookup(p gate.Permit, r *http.Request, shape *mask.Shape, out
 	case int64(len(data)) > limit:
 		return nil, fmt.Errorf("reading what is stored: it is longer than limits.storedBytes, %d bytes", limit)
 	}
-	masked, err := maskBytes(x.scope, data, shape)
+	masked, err := maskBytes(x.scope.Recorded(), data, shape)
 	if err != nil {
 		return nil, fmt.Errorf("masking what is stored: %w", err)
 	}

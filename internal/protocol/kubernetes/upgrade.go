@@ -114,7 +114,7 @@ func (h *Handler) streamMasks(p gate.Permit) (stream.Masks, error) {
 		return stream.Masks{}, err
 	}
 	text := func(dst io.Writer) stream.Text { return scope.Text(dst) }
-	claimed := func(dst io.Writer) stream.Text { return scope.Quiet().Text(dst) }
+	claimed := func(dst io.Writer) stream.Text { return scope.Claimed().Text(dst) }
 	m := stream.Masks{Record: claimed, Digest: func(name recording.Stream, at int64, b []byte) string {
 		place := appendField(appendField(nil, string(p.Operation().ID)), string(name))
 		return scope.Placeholder(append(binary.BigEndian.AppendUint64(place, uint64(at)), b...))

@@ -292,3 +292,35 @@ func TestReservationsEnd(t *testing.T) {
 		t.Errorf("%d under way, %+v", n, rows[1].Operation.Model)
 	}
 }
+
+// A credential that nobody has seen before, in an answer, is on no record: not in the answer's text, in however many pieces it
+// comes, nor in the input of a call; the client gets it as it is.
+func TestUnseenCredentialsInAnswers(t *testing.T) {
+	secret := "gh" + "p_" + strings.Repeat("Aa9xQz", 6)
+	const block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"Bash\",\"input\":{}}}\n\n"
+	const end = "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+	for _, kind := range [][2]string{{"text_delta", "text"}, {"input_json_delta", "partial_json"}} {
+		text := "{\"command\":\"echo " + secret + " x\"}"
+		for _, n := range []int{1, 3, 7, len(text)} {
+			answer := block
+			for part := range slices.Chunk([]byte(text), n) {
+				answer += delta(kind[0], kind[1], string(part))
+			}
+			answer += end
+			w := newWorld(t, chunks(answer))
+			if got := w.ask(question1); got.body != answer {
+				t.Fatalf("%s by %d: changed on its way: %q", kind[0], n, got.body)
+			}
+			book := w.recorded()
+			rows := w.rows()
+			b, err := json.Marshal(rows)
+			must(t, err)
+			if leaks(b, secret) || leaks(book, secret) || strings.Contains(string(book), `"9x"`) || strings.Contains(string(book), secret[8:15]) || !strings.Contains(string(book), access.PlaceholderPrefix) {
+				t.Errorf("%s by %d: the record is %s", kind[0], n, book)
+			}
+			if calls := rows[0].Outcome.Answer.Calls; len(calls) != 1 || kind[1] == "partial_json" && !strings.Contains(calls[0].Input, access.PlaceholderPrefix) {
+				t.Errorf("%s by %d: %+v", kind[0], n, calls)
+			}
+		}
+	}
+}

@@ -36,7 +36,7 @@ type exchange struct {
 func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *access.Refusal) {
 	now := h.o.Now()
 	api, name, why := apiOf(r)
-	x := &exchange{h: h, r: r, m: &access.Model{API: api, Model: name}, redact: redacter{h.o.Masks.Scope(by.Session), h.o.Found.Scope(by.Session)}}
+	x := &exchange{h: h, r: r, m: &access.Model{API: api, Model: name}, redact: redacter{h.o.Masks.Scope(by.Session), h.o.Found.Scope(by.Session).Claimed()}}
 	x.op = &access.Operation{ID: access.OperationID(access.NewID(now)), Session: by.Session, Time: now, Principal: by.Principal, Target: h.o.Target,
 		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Trace: by.Trace, Reason: r.Header.Get("Gatebook-Reason")},
 		Verb:   strings.ToLower(r.Method), Command: r.Method + " " + r.URL.RequestURI(), Model: x.m}

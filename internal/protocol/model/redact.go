@@ -7,7 +7,8 @@ import (
 	"gatebook/internal/mask"
 )
 
-// redacter replaces, in what is recorded, the values that are known to be secret and those that were found in requests.
+// redacter replaces, in what is recorded, the values that are known to be secret, those that were found in requests, and what
+// has the form of a credential.
 type redacter struct{ known, found *mask.Scope }
 
 // redaction is both, one behind the other.

@@ -40,7 +40,7 @@ func (s *session) copyIn(m wire.Message) error {
 	}
 	if o.input == nil {
 		o.input = &copyInput{}
-		o.input.record = s.scopeOf(o).Quiet().Text(copyRecorder{o})
+		o.input.record = s.scopeOf(o).Claimed().Text(copyRecorder{o})
 	}
 	if m.Type == wire.CopyData {
 		return s.copyData(o, m.Body)

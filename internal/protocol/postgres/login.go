@@ -49,6 +49,7 @@ func (s *session) logIn(first wire.First, d protocol.Door) *access.Refusal {
 		return why
 	}
 	s.role, s.login, s.scope = s.t.Upstream.Role(), s.t.Upstream.Role(), s.h.o.Masks.Scope(by.Session)
+	s.sent = s.scope.Claimed()
 	if err := s.raw.SetDeadline(time.Time{}); err != nil {
 		return access.Refuse(access.CodeInternal, err, "the connection failed")
 	}

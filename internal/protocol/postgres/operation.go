@@ -90,18 +90,18 @@ func (s *session) newOperation(verb string, st *grammar.Statement) *access.Opera
 	return op
 }
 
-// tell gives the operation its text, in which what is known to be secret is replaced: a field in which that was so is unknown to
+// tell gives the operation its text, in which what is known to be secret, or has the form of a credential, is replaced: a field in which that was so is unknown to
 // policy, so that nobody escapes a rule by having the word masked that it looks for.
 func (s *session) tell(op *access.Operation, text string, params ...string) {
 	q := op.SQL
 	q.Text, q.Parameters = text, params
 	var room [1 << 10]byte
-	if s.scope.Clean(appendTexts(room[:0], q)) {
+	if s.sent.Clean(appendTexts(room[:0], q)) {
 		op.Client.UserAgent, op.Command = q.Application, command(q)
 		return
 	}
 	unknown := func(field string) {
-		op.Uninspectable = append(op.Uninspectable, access.Uninspectable{Field: field, Why: "something in it is known to be secret"})
+		op.Uninspectable = append(op.Uninspectable, access.Uninspectable{Field: field, Why: "something in it is known to be secret, or has the form of a credential"})
 	}
 	one := func(field string, v *string) {
 		if c := s.conceal(*v); c != *v {
@@ -169,7 +169,7 @@ func command(q *access.SQL) string {
 // null stands for NULL among parameters (access.SQL).
 const null = `\N`
 
-// conceal replaces what is known to be secret.
+// conceal replaces what is known to be secret, or has the form of a credential, in what is recorded and shown.
 func (s *session) conceal(text string) string {
 	out, n := s.concealBytes([]byte(text))
 	if n == 0 {
@@ -178,7 +178,7 @@ func (s *session) conceal(text string) string {
 	return string(out)
 }
 
-func (s *session) concealBytes(b []byte) ([]byte, int64) { return concealed(s.scope, b) }
+func (s *session) concealBytes(b []byte) ([]byte, int64) { return concealed(s.sent, b) }
 
 func concealed(scope *mask.Scope, b []byte) ([]byte, int64) {
 	if scope.Clean(b) {

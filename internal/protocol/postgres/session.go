@@ -41,10 +41,12 @@ type session struct {
 	up     *credential.DatabaseConn
 	from   *wire.Reader
 	// link is the permit of the connection itself.
-	link     gate.Permit
-	began    time.Time
-	endOnce  sync.Once
+	link    gate.Permit
+	began   time.Time
+	endOnce sync.Once
+	// scope is what is hidden in answers that are of no statement, sent in what is recorded of requests.
 	scope    *mask.Scope
+	sent     *mask.Scope
 	key      uint64
 	database string
 	aside    aside

@@ -288,7 +288,7 @@ func (c *call) relayMessages(s *sink, resp *http.Response, m masking, out *acces
 			return s.trailers(grpcStatus(access.Refuse(access.CodeUnmaskable, why, "the service answered what cannot be read: %s", why.Message)))
 		case err != nil:
 			return access.Refuse(access.CodeUpstream, err, "target %q broke off its answer", c.op.Target.Name)
-		case m.known && c.hidden(string(b)) != string(b):
+		case m.known && without(c.scope, string(b)) != string(b):
 			out.Masked++
 			why := access.Refuse(access.CodeUnmaskable, nil, "a message of the answer holds a value that is known to be secret, and is withheld")
 			out.Message = why.Message

@@ -7,12 +7,16 @@ import (
 	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask"
 )
 
-// hideBody gives the operation the body, without what is known to be secret.
+// isSecret is why a field of which something is hidden is unknown to policy.
+const isSecret = "something in it is known to be secret, or has the form of a credential"
+
+// hideBody gives the operation the body, without what is secret in it.
 func (x *exchange) hideBody(value any, raw []byte) *access.Refusal {
 	var out bytes.Buffer
-	err := maskWhole(x.scope.Quiet().Text(&out), raw)
+	err := maskWhole(x.scope.Claimed().Text(&out), raw)
 	if err != nil {
 		return access.Refuse(access.CodeUnmaskable, err, "the request's body cannot be masked for the record")
 	}
@@ -22,7 +26,7 @@ func (x *exchange) hideBody(value any, raw []byte) *access.Refusal {
 		return nil
 	}
 	for _, field := range []string{"web.body", "web.mcp"} {
-		x.unknown(field, "something in it is known to be secret")
+		x.unknown(field, isSecret)
 	}
 	if shown, doubt := decoded(x.header.Get("Content-Type"), x.masked); doubt == "" {
 		x.web.Body = shown
@@ -38,22 +42,26 @@ func (x *exchange) hideBody(value any, raw []byte) *access.Refusal {
 	return nil
 }
 
-// conceal hides what is known to be secret in a field, which is then unknown to policy, so that nobody escapes a rule by
+// conceal hides what is secret in a field, which is then unknown to policy, so that nobody escapes a rule by
 // having the word masked that it looks for.
 func (x *exchange) conceal(field string, s *string) {
 	if c := x.hidden(*s); c != *s {
 		*s = c
-		x.unknown(field, "something in it is known to be secret")
+		x.unknown(field, isSecret)
 	}
 }
 
-// hidden is s without the values that are known to be secret.
-func (x *exchange) hidden(s string) string {
+// hidden is s as it is recorded and shown: without the values that are known to be secret, and without what has the form of a
+// credential.
+func (x *exchange) hidden(s string) string { return without(x.scope.Claimed(), s) }
+
+// without is s without what scope hides.
+func without(scope *mask.Scope, s string) string {
 	if s == "" {
 		return ""
 	}
 	var out strings.Builder
-	if maskWhole(x.scope.Text(&out), []byte(s)) != nil { // a strings.Builder takes everything
+	if maskWhole(scope.Text(&out), []byte(s)) != nil { // a strings.Builder takes everything
 		return "(cannot be masked)"
 	}
 	return out.String()

@@ -95,7 +95,7 @@ func (x *exchange) maskHeader(h http.Header, m masking) {
 				x.h.o.Masks.Learn([]byte(v))
 				values[i] = x.scope.Placeholder([]byte(v))
 			case m.known:
-				values[i] = x.hidden(v)
+				values[i] = without(x.scope, v)
 			}
 		}
 	}

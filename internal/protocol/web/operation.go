@@ -202,7 +202,7 @@ func (x *exchange) finish() error {
 	}
 	plain := x.command()
 	if x.op.Command = x.hidden(plain); x.op.Command != plain {
-		x.unknown("operation.command", "something in it is known to be secret")
+		x.unknown("operation.command", isSecret)
 	}
 	x.conceal("web.path", &x.web.Path)
 	x.conceal("web.contentType", &x.web.ContentType)

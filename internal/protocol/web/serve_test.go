@@ -590,3 +590,37 @@ func TestUnmaskedIsAsItCame(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// A credential that nobody knew is recorded as a placeholder wherever a request holds it, whatever the policy masks in answers; the
+// service gets it as it is, and what policy reads of it is unknown.
+func TestCredentialsInRequestsAreNotRecorded(t *testing.T) {
+	key := "gh" + "p_" + strings.Repeat("Aa9xQz", 6)
+	for name, c := range map[string]struct{ method, uri, media, body, unknown string }{
+		"JSON":    {"POST", "/x", "application/json", `{"key": "` + key + `", "n": 1}`, "web.body"},
+		"a form":  {"POST", "/x", "application/x-www-form-urlencoded", "key=" + key + "&n=1", "web.body"},
+		"text":    {"POST", "/x", "text/plain", "it is " + key, "web.body"},
+		"a query": {"GET", "/x?key=" + key, "", "", "web.query"},
+		"MCP":     {"POST", "/mcp", "application/json", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send","arguments":{"text":"` + key + `"}}}`, "web.mcp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, reply(200, "text/plain", "fine"))
+			w.decide = allow()
+			if a := w.do(c.method, c.uri, c.body, "Content-Type", c.media, "X-Note", "it is "+key); a.code != 200 {
+				t.Fatalf("answered %d %s", a.code, a.body)
+			}
+			if got := w.last(); got.body != c.body || !strings.HasSuffix(c.uri, got.URL.RawQuery) || !strings.Contains(got.Header.Get("X-Note"), key) {
+				t.Errorf("the service got %q, %s", got.body, got.URL)
+			}
+			op := w.op()
+			if !slices.ContainsFunc(op.Uninspectable, func(u access.Uninspectable) bool { return u.Field == c.unknown }) {
+				t.Errorf("unknown is %v", op.Uninspectable)
+			}
+			if text, err := json.Marshal(op); err != nil || strings.Contains(string(text), key) {
+				t.Errorf("the operation is %s", text)
+			}
+			if b := w.recorded(); strings.Contains(b, key) || !strings.Contains(b, access.PlaceholderPrefix) {
+				t.Errorf("the record is %q", b)
+			}
+		})
+	}
+}

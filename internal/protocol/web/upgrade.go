@@ -11,6 +11,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/guard"
+	"gatebook/internal/mask"
 	"gatebook/internal/recording"
 	"gatebook/internal/wire/websocket"
 )
@@ -159,7 +160,7 @@ func (c *socket) outward() error {
 		if c.x.scope.HasPlaceholder(m.Data) {
 			return placeholder()
 		}
-		shown, _, err := c.text(m.Data)
+		shown, _, err := text(c.x.scope.Claimed(), m.Data)
 		if err != nil {
 			return err
 		}
@@ -214,14 +215,14 @@ func (c *socket) mask(m websocket.Message) ([]byte, error) {
 	if !c.m.known {
 		return m.Data, nil
 	}
-	out, n, err := c.text(m.Data)
+	out, n, err := text(c.x.scope, m.Data)
 	c.masked += n
 	return out, err
 }
 
-func (c *socket) text(b []byte) ([]byte, int64, error) {
+func text(scope *mask.Scope, b []byte) ([]byte, int64, error) {
 	var out bytes.Buffer
-	t := c.x.scope.Text(&out)
+	t := scope.Text(&out)
 	err := maskWhole(t, b)
 	return out.Bytes(), t.Masked(), err
 }
