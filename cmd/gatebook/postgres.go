@@ -37,7 +37,7 @@ func (g *gateway) openPostgres(tc *tls.Config) error {
 	var err error
 	g.postgres, err = postgres.New(postgres.Options{Targets: targets, Hosts: hosts, Gate: g.gate, Masks: g.masks, TLS: tc,
 		Limits: postgres.Limits{MessageBytes: l.SQLMessageBytes, StatementBytes: l.SQLStatementBytes, Names: l.SQLNames, Login: l.HeaderTimeout},
-		Hold:   g.cfg.Approvals.Hold, DigestKey: g.keys.digest, Log: g.log})
+		Hold:   g.cfg.Approvals.Hold, Compiled: g.folder("compiled"), DigestKey: g.keys.digest, Log: g.log})
 	return err
 }
 

@@ -15,7 +15,8 @@ type Config struct {
 	// Address for /healthz, /readyz and /metrics, without TLS and without authentication: keep it on an
 	// address that only your monitoring reaches.
 	Admin string `yaml:"admin" default:"127.0.0.1:9090"`
-	// Folder for the journal, the index, the ledger and generated keys. One process only.
+	// Folder for the journal, the index, the ledger, generated keys, and what is compiled once and then run. One process only, and nobody
+	// else may write there.
 	Data string `yaml:"data" default:"/var/lib/gatebook"`
 	// Address for clients of PostgreSQL targets, as host:port. TLS only. Empty: none.
 	ListenPostgres string `yaml:"listenPostgres"`

@@ -92,7 +92,7 @@ func regression(t *testing.T, s *sqlScene) []string {
 		t.Fatal(err)
 	}
 	var out []string
-	g := grammar.New()
+	g := grammar.New("")
 	for _, l := range strings.Split(string(schedule), "\n") {
 		tests, ok := strings.CutPrefix(l, "test:")
 		if !ok {

@@ -157,6 +157,7 @@ func freePort(t testing.TB) int {
 // Start starts the process and waits until it is ready.
 func (g *Gateway) Start() {
 	g.t.Helper()
+	parsers.lend(g)
 	log, err := os.OpenFile(filepath.Join(g.Dir, "gateway.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		g.t.Fatal(err)
@@ -186,6 +187,7 @@ func (g *Gateway) Start() {
 			g.t.Fatalf("the gateway does not become ready\n%s", g.Log())
 		}
 	}
+	parsers.keep(g)
 }
 
 // Serve runs the process to its end, as where it cannot start; it is killed after within.

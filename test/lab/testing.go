@@ -28,6 +28,7 @@ func runAll(m *testing.M, ready func(c *Cluster, binary string)) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	parsers.dir = dir
 	binary := os.Getenv("GATEBOOK_BINARY")
 	if binary == "" {
 		if binary, err = Build(ctx, dir); err != nil {

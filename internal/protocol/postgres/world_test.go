@@ -34,9 +34,20 @@ import (
 	"gatebook/test/lab"
 )
 
+// compiled is where all handlers of this package's tests have their parser.
+var compiled string
+
 func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "compiled")
+	if err != nil {
+		panic(err)
+	}
+	compiled = filepath.Join(dir, "sql")
 	code := m.Run()
 	lab.StopPostgres()
+	if err := os.RemoveAll(dir); err != nil {
+		panic(err)
+	}
 	os.Exit(code)
 }
 
@@ -102,7 +113,7 @@ func newWorld(t testing.TB, change func(*Options), setup ...string) *world {
 	w.tls = &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "example.com", NextProtos: []string{alpn}}
 	w.tls.RootCAs.AddCert(web.Certificate())
 	o := Options{Targets: map[string]Target{"db": {Target: access.Target{Name: "db"}, Upstream: up}}, Gate: g, Masks: masks, TLS: &tls.Config{Certificates: web.TLS.Certificates},
-		Limits: Limits{Login: time.Minute}, Log: slog.New(slog.NewTextHandler(w.log, nil))}
+		Limits: Limits{Login: time.Minute}, Compiled: compiled, Log: slog.New(slog.NewTextHandler(w.log, nil))}
 	if change != nil {
 		change(&o)
 	}
@@ -113,7 +124,7 @@ func newWorld(t testing.TB, change func(*Options), setup ...string) *world {
 	})
 	w.h, err = New(o)
 	must(t, err)
-	<-w.h.grammar.Warm()
+	must(t, w.h.grammar.Wait())
 	w.listen()
 	return w
 }

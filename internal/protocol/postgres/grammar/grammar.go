@@ -8,8 +8,9 @@ import (
 	"sync"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
-	pgquery "github.com/wasilibs/go-pgquery"
-	"github.com/wasilibs/go-pgquery/parser"
+	"google.golang.org/protobuf/proto"
+
+	"gatebook/internal/protocol/postgres/grammar/libpgquery"
 )
 
 // Effects, from the weakest to the strongest.
@@ -95,10 +96,12 @@ const cacheBytes = 8 << 20
 // Grammar reads texts, and remembers what it read. It is safe for concurrent use.
 type Grammar struct {
 	mu sync.RWMutex
-	// parsers bounds how many texts are parsed at once: each that is takes an instance of the parser, of many megabytes, which the
-	// library makes where it has none to spare.
-	parsers  chan struct{}
+	// turns bounds how many texts are parsed at once: each that is takes an instance of the parser, of many megabytes.
+	turns chan struct{}
+	// parser is there once warm is closed, or failed says why it is not.
 	warm     chan struct{}
+	parser   *libpgquery.Parser
+	failed   error
 	young    map[string]parsed
 	old      map[string]parsed
 	youngLen int
@@ -112,21 +115,35 @@ type parsed struct {
 // maxParsers bounds how many texts are parsed at once, where there are as many cores and twice that.
 const maxParsers = 4
 
-// New makes a Grammar. Each of its parsers takes seconds of computing to be made (libpg_query is compiled), so that all are begun
-// at once, and none is made while somebody waits for a statement; Warm tells when they are there.
-func New() *Grammar {
+// New makes a Grammar. Its parser takes seconds of computing to be compiled, unless the folder compiled holds it from an earlier time
+// (see libpgquery.New; empty: none does); nobody waits for that but whoever reads before. Wait tells when it is there.
+func New(compiled string) *Grammar {
 	n := max(1, min(runtime.GOMAXPROCS(0)/2, maxParsers))
-	g := &Grammar{young: map[string]parsed{}, parsers: make(chan struct{}, n), warm: make(chan struct{})}
-	var all sync.WaitGroup
-	for range n {
-		all.Go(func() { _, _ = g.Read("SELECT 1") }) // what is wrong with it is seen by whoever reads next
-	}
-	go func() { all.Wait(); close(g.warm) }()
+	g := &Grammar{young: map[string]parsed{}, turns: make(chan struct{}, n), warm: make(chan struct{})}
+	go func() {
+		defer close(g.warm)
+		if g.parser, g.failed = libpgquery.New(compiled); g.failed == nil {
+			_, g.failed = g.parser.Parse("SELECT 1")
+		}
+	}()
 	return g
 }
 
-// Warm is closed once texts are read without delay.
-func (g *Grammar) Warm() <-chan struct{} { return g.warm }
+// Wait returns when texts are read without delay, or with why none can be read.
+func (g *Grammar) Wait() error {
+	<-g.warm
+	return g.failed
+}
+
+// Ready reports whether texts are read without delay.
+func (g *Grammar) Ready() bool {
+	select {
+	case <-g.warm:
+		return g.failed == nil
+	default:
+		return false
+	}
+}
 
 // Read gives the statements of text: at least one, since an empty text is one, too. What it gives is shared, and must not be changed.
 func (g *Grammar) Read(text string) ([]*Statement, error) {
@@ -138,9 +155,9 @@ func (g *Grammar) Read(text string) ([]*Statement, error) {
 	}
 	g.mu.RUnlock()
 	if !ok {
-		g.parsers <- struct{}{}
-		p.statements, p.err = read(text)
-		<-g.parsers
+		g.turns <- struct{}{}
+		p.statements, p.err = g.read(text)
+		<-g.turns
 	}
 	if old {
 		g.keep(text, p)
@@ -171,19 +188,26 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return e.Message }
 
-func read(text string) (out []*Statement, err error) {
-	defer func() { // the parser is a program of its own in a sandbox: what breaks there breaks one text
+func (g *Grammar) read(text string) (out []*Statement, err error) {
+	defer func() { // what breaks here breaks one text
 		if v := recover(); v != nil {
-			out, err = nil, fmt.Errorf("the parser failed: %v", v)
+			out, err = nil, fmt.Errorf("reading a statement failed: %v", v)
 		}
 	}()
-	tree, err := pgquery.Parse(text)
-	var said *parser.Error
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	b, err := g.parser.Parse(text)
+	var said *libpgquery.Error
 	if errors.As(err, &said) {
-		return nil, &SyntaxError{Message: said.Message, Position: said.Cursorpos, Hint: hintOf(said)}
+		return nil, &SyntaxError{Message: said.Message, Position: said.Position, Hint: hintOf(said)}
 	}
 	if err != nil {
 		return nil, err
+	}
+	tree := &pg.ParseResult{}
+	if err := proto.Unmarshal(b, tree); err != nil {
+		return nil, fmt.Errorf("what the parser gave cannot be read: %w", err)
 	}
 	if len(tree.Stmts) == 0 {
 		return []*Statement{{Text: text, Kinds: []string{"empty"}, Effect: Read}}, nil
@@ -204,13 +228,13 @@ func read(text string) (out []*Statement, err error) {
 }
 
 // hintOf is the parser's own hint, which the library does not give on (gram.y, scan.l and parser.c have no others of syntax).
-func hintOf(said *parser.Error) string {
+func hintOf(said *libpgquery.Error) string {
 	switch {
 	case said.Message == "missing argument":
 		return "Use NONE to denote the missing argument of a unary operator."
 	case said.Message == "LIMIT #,# syntax is not supported":
 		return "Use separate LIMIT and OFFSET clauses."
-	case said.Message == "invalid Unicode escape" && said.Funcname == "str_udeescape":
+	case said.Message == "invalid Unicode escape" && said.Function == "str_udeescape":
 		return `Unicode escapes must be \XXXX or \+XXXXXX.`
 	case said.Message == "invalid Unicode escape":
 		return `Unicode escapes must be \uXXXX or \UXXXXXXXX.`
