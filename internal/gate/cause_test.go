@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"gatebook/internal/access"
 )
 
@@ -81,3 +83,36 @@ func TestCauseOfAHeldOperation(t *testing.T) {
 		}
 	})
 }
+
+// Operations are counted by how well it is known what is behind them; calls of models have nothing behind them.
+func TestAttributionIsCounted(t *testing.T) {
+	w := open(t, ruling("yes", access.Allow))
+	w.o.Attribution = &asked{open: []access.CallRef{{Call: "c"}}}
+	p, err := w.Admit(t.Context(), request("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end(t, p)
+	w.Reject(request("b").Operation, access.Refuse(access.CodeMalformed, nil, "no"))
+	w.o.Attribution = flagging{&asked{}}
+	w.Reject(request("c").Operation, access.Refuse(access.CodeMalformed, nil, "no"))
+	m := request("d")
+	m.Operation.Kubernetes, m.Operation.Model = nil, &access.Model{API: "messages"}
+	w.Reject(m.Operation, access.Refuse(access.CodeMalformed, nil, "no"))
+	for labels, want := range map[[2]string]float64{{"matched", "false"}: 2, {"unattributed", "true"}: 1} {
+		if got := testutil.ToFloat64(w.o.Metrics.attributed.WithLabelValues(request("a").Operation.Target.Name, labels[0], labels[1])); got != want {
+			t.Errorf("%v: counted %v, want %v", labels, got, want)
+		}
+	}
+	if n := testutil.CollectAndCount(w.o.Metrics.attributed); n != 2 {
+		t.Errorf("%d kinds are counted", n)
+	}
+}
+
+// flagging finds that a claim contradicts what was seen.
+type flagging struct{ *asked }
+
+func (flagging) Attribute(op *access.Operation) *access.Cause {
+	return &access.Cause{Operation: op.ID, Flags: []string{"its trace belongs to another session"}}
+}
+func (flagging) Asked(*access.Operation) {}

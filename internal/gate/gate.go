@@ -180,6 +180,7 @@ func (g *Gate) attribute(op *access.Operation) {
 		g.o.Attribution.Asked(op)
 	}
 	op.Cause = g.o.Attribution.Attribute(op)
+	g.o.Metrics.caused(op)
 }
 
 // Lookup permits a read that the gateway itself makes for parent: to show a diff, to decide on what is stored, to

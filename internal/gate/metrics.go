@@ -1,6 +1,8 @@
 package gate
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gatebook/internal/access"
@@ -14,6 +16,7 @@ type Metrics struct {
 	refusals   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
 	masked     *prometheus.CounterVec
+	attributed *prometheus.CounterVec
 }
 
 // NewMetrics makes the gate's metrics and registers them with reg, unless that is nil.
@@ -26,9 +29,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gatebook_operation_seconds", Help: "From permit to end.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10)}, []string{"target"}),
 		masked: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatebook_masked_values_total", Help: "Values hidden from clients."}, []string{"target"}),
+		attributed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatebook_attributed_operations_total",
+			Help: "Operations that are no call of a model, by how well it was known when they arrived which tool call is behind them, and whether a claim contradicted what was seen."},
+			[]string{"target", "rung", "flagged"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.Held, m.Open, m.decided, m.refusals, m.seconds, m.masked)
+		reg.MustRegister(m.Held, m.Open, m.decided, m.refusals, m.seconds, m.masked, m.attributed)
 	}
 	return m
 }
@@ -36,6 +42,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 func (m *Metrics) admitted(op *access.Operation, d access.Decision) {
 	m.Open.Inc()
 	m.decided.WithLabelValues(op.Target.Name, d.Effect.String()).Inc()
+}
+
+// caused counts an operation by its rung. Of one that none was asked for nothing is counted.
+func (m *Metrics) caused(op *access.Operation) {
+	if op.Cause != nil && op.Model == nil {
+		m.attributed.WithLabelValues(op.Target.Name, op.Cause.Rung.String(), strconv.FormatBool(len(op.Cause.Flags) > 0)).Inc()
+	}
 }
 
 func (m *Metrics) refused(op *access.Operation, c access.Code) {
