@@ -26,6 +26,12 @@ func (x *exchange) servePush(w http.ResponseWriter) {
 			return
 		}
 	}
+	if u, why := x.aliases(p); why != nil {
+		x.end(u.permit, access.Outcome{ExitCode: -1, Code: status(why), Message: why.Message})
+		u.refused = why
+		x.refusePush(w, t)
+		return
+	}
 	x.forwardPush(w, t)
 }
 

@@ -60,7 +60,7 @@ func (x *exchange) fetchOnce(ctx context.Context, parent *access.Operation, p *p
 		return nil, err
 	}
 	var pack *gitpack.Pack
-	err = x.ask(ctx, parent, p, &uploadRequest{exact: exact, verb: "fetch"}, body, func(src io.Reader) error {
+	err = x.ask(ctx, parent, &p.history, &uploadRequest{exact: exact, verb: "fetch"}, body, func(src io.Reader) error {
 		pack, err = readFetched(src, p.hashBytes, gitpack.Limits{Objects: maxObjects, Inflated: 64 * x.h.o.Limits.LookupBytes, Kept: p.history.left.kept})
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (x *exchange) listTips(ctx context.Context, parent *access.Operation, p *pu
 	}
 	var tips []gitpack.ID
 	exact := &access.Git{Repository: x.repository, Service: uploadPack, Refs: prefixes}
-	err = x.ask(ctx, parent, p, &uploadRequest{exact: exact, verb: "list"}, body, func(src io.Reader) error {
+	err = x.ask(ctx, parent, &p.history, &uploadRequest{exact: exact, verb: "list"}, body, func(src io.Reader) error {
 		tips, err = readTips(src)
 		return err
 	})
@@ -98,8 +98,8 @@ func (x *exchange) listTips(ctx context.Context, parent *access.Operation, p *pu
 }
 
 // ask sends one request of version 2 and has the answer read, on the record, within what the push may still take.
-func (x *exchange) ask(ctx context.Context, parent *access.Operation, p *push, u *uploadRequest, body string, read func(io.Reader) error) error {
-	left := &p.history.left
+func (x *exchange) ask(ctx context.Context, parent *access.Operation, h *history, u *uploadRequest, body string, read func(io.Reader) error) error {
+	left := &h.left
 	if left.asks--; left.asks < 0 || left.read <= 0 || left.kept <= 0 || left.waiting <= 0 {
 		return fmt.Errorf("the push needs more of the host's history than is asked for: %w", errLookupTooLarge)
 	}

@@ -322,3 +322,47 @@ func FuzzTips(f *testing.F) {
 		}
 	})
 }
+
+// H76b: a ref that the host has as another name of a second one is not updated by that name, however it is pushed: policy would have
+// judged the wrong one.
+func TestSymbolicRefs(t *testing.T) {
+	w := newWorld(t)
+	first := w.commit("first", map[string]string{"a": "1"})
+	w.seed(first, "refs/heads/main")
+	w.git(w.repo, "symbolic-ref", "refs/heads/trunk", "refs/heads/main")
+	second := w.commit("second", map[string]string{"a": "2"})
+	for name, body := range map[string]string{
+		"update":                commands(report, first+" "+second+" refs/heads/trunk") + string(w.pack(second, "^"+first)),
+		"in company":            commands(report, zeros+" "+second+" refs/heads/other", first+" "+second+" refs/heads/trunk") + string(w.pack(second, "^"+first)),
+		"deletion":              commands(report, first+" "+zeros+" refs/heads/trunk"),
+		"without a report":      commands("", first+" "+second+" refs/heads/trunk") + string(w.pack(second, "^"+first)),
+		"the alias and its own": commands(report, first+" "+second+" refs/heads/main", first+" "+second+" refs/heads/trunk") + string(w.pack(second, "^"+first)),
+	} {
+		a := w.push(body)
+		if !strings.Contains(a.body, "refs/heads/trunk is another name of refs/heads/main") {
+			t.Errorf("%s: %d %q", name, a.code, a.body)
+		}
+		if got := w.git(w.repo, "rev-parse", "refs/heads/main"); got != first {
+			t.Fatalf("%s: main is at %s", name, got)
+		}
+	}
+	if a := w.push(commands(report, first+" "+second+" refs/heads/main") + string(w.pack(second, "^"+first))); !strings.Contains(a.body, "ok refs/heads/main") {
+		t.Errorf("by its own name: %d %q", a.code, a.body)
+	}
+	// A host that does not speak version 2 does not say.
+	w.before = func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, uploadPack) {
+			http.Error(rw, "no", http.StatusForbidden)
+			return true
+		}
+		return false
+	}
+	if a := w.push(commands(report, zeros+" "+second+" refs/heads/more") + string(w.pack(second, "^"+second))); !strings.Contains(a.body, "ok refs/heads/more") {
+		t.Errorf("where it does not say: %d %q", a.code, a.body)
+	}
+	for _, r := range w.Records() {
+		if r.Refused == nil && r.Outcome == nil {
+			t.Errorf("%s has no end", r.Operation.Command)
+		}
+	}
+}

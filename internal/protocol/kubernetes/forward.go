@@ -9,11 +9,14 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/watch"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
@@ -49,17 +52,39 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 	log := func(what string) {
 		x.h.o.Log.Log(context.WithoutCancel(x.r.Context()), level, what, "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
 	}
+	why.Operation, why.Session = x.op.ID, x.op.Session
 	if s.begun {
 		// The client must not take what it has for the whole answer.
 		out.Truncated = why.Message
 		log("an answer was cut off")
+		if x.endWatch(s, why) {
+			out.ResponseBytes = s.delivered
+			return
+		}
 		panic(http.ErrAbortHandler)
 	}
-	why.Operation, why.Session = x.op.ID, x.op.Session
 	log("a permitted operation failed")
 	out.Message = why.Message
 	out.Code = int(refusalStatus(why).Code)
 	x.h.Refuse(w, x.r, why)
+}
+
+// endWatch ends a watch that is cut as the API server ends one: by an event that says why, which clients show or act on. It reports
+// whether that could be said: in JSON, between two events. Where it was the API server that broke off it is not said, so that
+// clients go on from where they were.
+func (x *exchange) endWatch(s *sink, why *access.Refusal) bool {
+	mediaType, _, err := mime.ParseMediaType(s.header.Get("Content-Type"))
+	if err != nil || why.Code == access.CodeUpstream || mediaType != typeJSON || x.k.Verb != "watch" || x.k.isProxy || s.status != http.StatusOK || s.delivered > 0 && s.last != '\n' || x.r.Context().Err() != nil {
+		return false
+	}
+	event, err := json.Marshal(map[string]any{"type": watch.Error, "object": refusalStatus(why)})
+	if err != nil {
+		return false
+	}
+	if _, err = s.Write(append(event, '\n')); err == nil {
+		err = s.flush()
+	}
+	return err == nil
 }
 
 // cutGrace is how long a client that is being cut has to take what it was sent.

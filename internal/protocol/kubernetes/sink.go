@@ -24,6 +24,7 @@ type sink struct {
 	limit     int64
 	begun     bool
 	delivered int64
+	last      byte // of what was delivered
 }
 
 // clientError is a failure to write to the client.
@@ -49,7 +50,9 @@ func (s *sink) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.w.Write(b)
-	s.delivered += int64(n)
+	if s.delivered += int64(n); n > 0 {
+		s.last = b[n-1]
+	}
 	if err != nil {
 		return n, &clientError{err}
 	}
