@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// dialers are the ways out of the process. Only these packages may use one, each for its reason.
+// dialers are the ways out of the process. Only these packages may use one, each for its reason. All but credential go where the
+// operator's configuration says and nowhere that an agent has a word in, so that they need no rule about addresses.
 var dialers = map[string]string{
 	"credential":       "the one place that dials targets, with a permit",
 	"identity":         "an issuer's keys and TokenReview",

@@ -57,7 +57,7 @@ func discover(ctx context.Context, client *http.Client, issuer string) (string, 
 	if doc.Issuer != issuer {
 		return "", fmt.Errorf("the discovery document is of issuer %q, not of %q", doc.Issuer, issuer)
 	}
-	if err := checkFetchURL(doc.Keys); err != nil {
+	if err := checkLed(issuer, doc.Keys); err != nil {
 		return "", fmt.Errorf("the discovery document's jwks_uri: %w", err)
 	}
 	return doc.Keys, nil
@@ -79,6 +79,18 @@ func readKeys(path string) ([]jose.JSONWebKey, error) {
 	return decodeKeys(b)
 }
 
+// checkLed accepts where one URL leads to: never from https to plain HTTP, so that no issuer can have something fetched from this
+// machine, or keys taken from what nobody has proven to be the issuer's.
+func checkLed(from, to string) error {
+	if err := checkFetchURL(to); err != nil {
+		return err
+	}
+	if strings.HasPrefix(from, "https:") && !strings.HasPrefix(to, "https:") {
+		return fmt.Errorf("URL %q: over https an issuer leads to https only", to)
+	}
+	return nil
+}
+
 // get reads a small document. Redirects may not leave https.
 func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -91,7 +103,7 @@ func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 		if len(via) > 3 {
 			return errors.New("too many redirects")
 		}
-		return checkFetchURL(r.URL.String())
+		return checkLed(via[len(via)-1].URL.String(), r.URL.String())
 	}
 	resp, err := c.Do(req)
 	if err != nil {

@@ -209,6 +209,12 @@ func TestUnsafeAnswersOfIssuers(t *testing.T) {
 		"redirect to http": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://evil.example/", http.StatusFound)
 		}, "https only"},
+		"keys on this machine": {func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"http://127.0.0.1:9090/keys"}`, f.URL())
+		}, "leads to https only"},
+		"redirect to this machine": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://localhost:9090/metrics", http.StatusFound)
+		}, "leads to https only"},
 		"endless": {func(w http.ResponseWriter, _ *http.Request) {
 			for range 3 {
 				w.Write(make([]byte, 1<<19))
