@@ -1,6 +1,8 @@
-# Everything is built from source by Go; the Kubernetes of the demo and the tests is built once and cached.
+# Everything is built from source by Go, without C, so that what is built runs anywhere. The Kubernetes of the demo and the
+# tests is built once and cached.
 GO ?= go
 export GOFLAGS := -buildvcs=false
+export CGO_ENABLED := 0
 
 .PHONY: build demo test bench lint conformance pgregress cluster
 

@@ -31,7 +31,7 @@ if [ "${1:-}" = quick ]; then
 fi
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
-go build -trimpath -o "$bin/gatebook" ./cmd/gatebook
+CGO_ENABLED=0 go build -trimpath -o "$bin/gatebook" ./cmd/gatebook
 go build -o "$bin/bench" ./bench
 (cd bench/peers && go build -o "$bin/peers" .)
 (cd tools/gitleaks && go build -o "$bin/gitleaks" .)
