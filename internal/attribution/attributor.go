@@ -1,10 +1,10 @@
 package attribution
 
 import (
+	"crypto/sha256"
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,11 +75,19 @@ type run struct {
 	spans map[trace]*call
 	// operations that carried a trace, in order, for spans that come later.
 	operations []traced
-	// agents are sub-agents, by conversation, name and prompt, with what started each.
-	agents map[string]access.Cause
+	// agents are sub-agents, by the digest of conversation, name and prompt, with what started each.
+	agents map[agentKey]agentCause
 	// files are the texts that calls wrote, by path, as far as it is known. The map is never changed, only replaced.
 	files files
 	last  time.Time
+}
+
+type agentKey [sha256.Size]byte
+
+// agentCause is what started a sub-agent, and when that asked last.
+type agentCause struct {
+	access.Cause
+	last time.Time
 }
 
 type call struct {
@@ -127,7 +135,7 @@ func (a *Attributor) run(w who) *run {
 	a.sweep(now)
 	r := a.runs[w]
 	if r == nil {
-		r = &run{spans: map[trace]*call{}, agents: map[string]access.Cause{}}
+		r = &run{spans: map[trace]*call{}, agents: map[agentKey]agentCause{}}
 		a.runs[w] = r
 	}
 	r.last = now
@@ -143,6 +151,7 @@ func (a *Attributor) sweep(now time.Time) {
 	for w, r := range a.runs {
 		r.calls = slices.DeleteFunc(r.calls, func(c *call) bool { return now.Sub(c.emitted) > 2*CallLife })
 		r.operations = slices.DeleteFunc(r.operations, func(t traced) bool { return now.Sub(t.at) > CallLife })
+		maps.DeleteFunc(r.agents, func(_ agentKey, a agentCause) bool { return now.Sub(a.last) > CallLife })
 		maps.DeleteFunc(r.spans, func(_ trace, c *call) bool { return now.Sub(c.emitted) > 2*CallLife })
 		if now.Sub(r.last) > 2*CallLife {
 			delete(a.runs, w)
@@ -331,12 +340,19 @@ func (r *run) open(at time.Time) []*call {
 	return out
 }
 
-// find gives the latest call of that identifier, of the trace where both have one; nil where there is none.
-func (r *run) find(id, trace string) *call {
+// find gives the latest call of that identifier, of the trace where it has one; nil where there is none, or where conversations
+// without a trace have one each: identifiers are unique in their own alone.
+func (r *run) find(id, trace string) (found *call) {
 	for _, c := range slices.Backward(r.calls) {
-		if c.ref.Call == id && (c.trace == "" || trace == "" || c.trace == strings.ToLower(trace)) {
+		switch {
+		case c.ref.Call != id || c.trace != "" && c.trace != trace:
+		case c.trace == trace:
 			return c
+		case found == nil:
+			found = c
+		case found.conversation != c.conversation:
+			return nil
 		}
 	}
-	return nil
+	return found
 }

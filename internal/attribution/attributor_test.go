@@ -253,6 +253,52 @@ func TestOneIdentifierTwice(t *testing.T) {
 	is(t, w.does("s", "", kube("list", "services", "", "")), access.Unattributed, 0)
 }
 
+// An identifier that several conversations have open names none of their calls alone, whether a request says it or a span.
+func TestOneIdentifierInTwoConversations(t *testing.T) {
+	w := newWorld(t)
+	names := func(op *access.Operation) *access.Operation {
+		op.Client.Call = "call_0"
+		return op
+	}
+	w.converse("one", "", nil, "call_0: ./x")
+	is(t, w.does("s", "", names(push("refs/heads/x"))), access.Bound, 0, "call_0")
+	w.converse("two", "", nil, "call_0: ./y")
+	is(t, w.does("s", "", names(push("refs/heads/x"))), access.Ambiguous, 0, "call_0", "call_0")
+	is(t, w.does("s", traceC, push("refs/heads/x")), access.Ambiguous, 0, "call_0", "call_0")
+	w.Span(pod, "s", Span{Trace: parseTrace(traceC).id, ID: parseTrace(traceC).span, Call: "call_0"})
+	if len(w.later) != 1 || w.later[0].Rung == access.Bound || len(w.later[0].Flags) != 1 {
+		t.Errorf("a span made of it %+v", w.later)
+	}
+	w.converse("two", "", []string{"call_0"}, "call_1: ./y") // its own has ended
+	is(t, w.does("s", "", names(push("refs/heads/x"))), access.Bound, 0, "call_0")
+}
+
+// What is kept of sub-agents is forgotten with their calls, so that there is room for others however long a run lasts.
+func TestSubAgentsAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	ask := func(n int) access.Cause {
+		w.now = w.now.Add(time.Second)
+		op := &access.Operation{ID: access.OperationID(fmt.Sprint("m", n)), Session: "s", Time: w.now, Principal: pod, Model: &access.Model{Agent: fmt.Sprint("a", n), Prompt: fmt.Sprint("count to ", n)}}
+		w.Asked(op)
+		return *w.Attribute(op)
+	}
+	for n := range 2 * maxCalls {
+		if n%100 == 0 {
+			w.now = w.now.Add(CallLife / 10)
+		}
+		w.before = nil
+		w.call(fmt.Sprint("t", n), "Task", fmt.Sprintf(`{"prompt":"count to %d"}`, n))
+		is(t, ask(n), access.Matched, 0, fmt.Sprint("t", n))
+		is(t, ask(n), access.Matched, 0, fmt.Sprint("t", n)) // as it was
+		if t.Failed() {
+			t.Fatalf("at agent %d", n)
+		}
+	}
+	if n := len(w.runs[who{pod: "s"}].agents); n > maxCalls {
+		t.Errorf("%d agents are kept", n)
+	}
+}
+
 // converse is a turn of a conversation of that name, and of a sub-agent where one is named.
 func (w *world) converse(conversation, agent string, results []string, calls ...string) access.OperationID {
 	w.conversation, w.agent = conversation, agent

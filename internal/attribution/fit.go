@@ -64,8 +64,8 @@ type intent struct {
 	url  *web
 	mcp  string
 	args map[string]any
-	// lingers says that some of the commands may go on when the call has ended.
-	lingers bool
+	// lingers says that some of the commands may go on when the call has ended, and jobs that among them may be any.
+	lingers, jobs bool
 	// agent says that it gives a prompt to another agent, and prompt which.
 	agent  bool
 	prompt string
@@ -107,7 +107,8 @@ func parseIntent(tool, input string, known files) (intent, map[string]word) {
 		return intent{reach: may}, nil
 	case shell:
 		s := parseScript(text, known)
-		out := intent{commands: s.commands, opaque: s.opaque}
+		out := intent{commands: s.commands, opaque: s.opaque, jobs: s.jobs || s.opaque && in.Leave}
+		out.lingers = out.jobs
 		for i := range out.commands {
 			c := &out.commands[i]
 			if c.match == nil {
@@ -170,14 +171,22 @@ func (in *intent) holds(s *subject) (fit, *command) {
 	return best, by
 }
 
-// left says which command that may go on after the call fits the operation; nil: none does.
-func (in *intent) left(s *subject) *command {
+// left says whether what may go on after the call could have caused the operation, and which of its commands.
+func (in *intent) left(s *subject) (fit, *command) {
+	best, by := cannot, (*command)(nil)
+	if in.jobs {
+		best = may
+	}
 	for i := range in.commands {
-		if c := &in.commands[i]; c.lingers && c.match.fit(s) == fits {
-			return c
+		c := &in.commands[i]
+		if !c.lingers {
+			continue
+		}
+		if f := c.match.fit(s); f > best {
+			best, by = f, c
 		}
 	}
-	return nil
+	return best, by
 }
 
 // mcpFit compares a tool of an MCP server's with a call of one. What else a server does that runs on the agent's side is not

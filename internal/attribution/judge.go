@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strconv"
@@ -88,8 +89,8 @@ func (a *Attributor) judge(w who, r *run, op *access.Operation, t trace, open []
 	return r.besides(c, sub, t.id), hs
 }
 
-// besides adds the jobs that calls may have left running, which are no open calls: with one that fits, as an open call
-// does, it cannot be told of which the operation is.
+// besides adds the jobs that calls may have left running, which are no open calls: with one that goes with the operation as well
+// as an open call does, it cannot be told of which that is.
 func (r *run) besides(c access.Cause, s *subject, trace string) access.Cause {
 	var jobs []held
 	for _, l := range r.leaving {
@@ -97,8 +98,8 @@ func (r *run) besides(c access.Cause, s *subject, trace string) access.Cause {
 		if !over || trace != "" && l.trace != trace {
 			continue
 		}
-		if by := l.intent.left(s); by != nil {
-			jobs = append(jobs, held{l, fits, by})
+		if f, by := l.intent.left(s); f == fits || f == may && c.Rung == access.Windowed {
+			jobs = append(jobs, held{l, f, by})
 		}
 	}
 	if len(jobs) == 0 {
@@ -130,10 +131,13 @@ func spanned(c *call, hs []held, evidence ...access.Evidence) access.Cause {
 // byCall is for an operation that says which call it is of. It is believed where that call was open, and could have made it.
 func byCall(id string, hs []held, known access.Evidence) access.Cause {
 	evidence := []access.Evidence{known, {What: "the client says call " + id}}
-	for _, h := range slices.Backward(hs) {
-		if h.call.ref.Call == id && h.fit != cannot {
-			return access.Cause{Rung: access.Bound, Method: byName, Calls: []access.CallRef{h.call.ref}, Evidence: append(evidence, h.evidence())}
-		}
+	named := slices.DeleteFunc(slices.Clone(hs), func(h held) bool { return h.call.ref.Call != id || h.fit == cannot })
+	switch len(named) {
+	case 0:
+	case 1:
+		return access.Cause{Rung: access.Bound, Method: byName, Calls: refs(named), Evidence: append(evidence, named[0].evidence())}
+	default: // identifiers are unique in their own conversation alone
+		return access.Cause{Rung: access.Ambiguous, Method: bySeveral, Calls: refs(named), Evidence: evidence}
 	}
 	return access.Cause{Method: byNothing, Evidence: evidence, Flags: []string{"it names call " + id + ", which is not open in its session or could not have caused it"}}
 }
@@ -237,14 +241,15 @@ func (a *Attributor) spawned(op *access.Operation) *access.Cause {
 		return nil
 	}
 	r := a.run(whoOf(&op.Principal, op.Session))
-	name := m.Conversation + "\x00" + m.Agent + "\x00" + m.Prompt
-	c, known := r.agents[name]
-	if !known {
-		c = r.starter(op)
-		if len(r.agents) < maxCalls {
-			r.agents[name] = c
-		}
+	name := agentKey(sha256.Sum256([]byte(m.Conversation + "\x00" + m.Agent + "\x00" + m.Prompt)))
+	known, there := r.agents[name]
+	if !there {
+		known.Cause = r.starter(op)
 	}
+	if known.last = a.o.Now(); there || len(r.agents) < maxCalls {
+		r.agents[name] = known
+	}
+	c := known.Cause
 	c.Operation, c.Time = op.ID, op.Time
 	return &c
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -33,6 +34,8 @@ var goes = map[string]map[string]fit{
 	"./x":                   {"pods": may, "push": may},
 	"ls":                    {},
 	"kubectl get pods &":    {"pods": fits},
+	"./x &":                 {"pods": may, "push": may},
+	"sh x &":                {"pods": may, "push": may},
 }
 
 func (m *slow) asked(who, conversation, trace, result string) {
@@ -55,7 +58,7 @@ func (m *slow) expect(who, op, raw string) (access.Rung, []string, int) {
 	t := parseTrace(raw)
 	in := func(c *slowCall) bool { return c.who == who && c.open }
 	jobs := func(c *slowCall) bool {
-		return c.who == who && c.ended && c.shell == "kubectl get pods &" && op == "pods"
+		return c.who == who && c.ended && strings.HasSuffix(c.shell, " &")
 	}
 	if t.id != "" && m.owners[t.id] != "" && m.owners[t.id] != who {
 		return access.Unattributed, nil, 1
@@ -83,7 +86,7 @@ func (m *slow) expect(who, op, raw string) (access.Rung, []string, int) {
 			fit = append(fit, c.id)
 		case in(c) && goes[c.shell][op] == may:
 			maybe = append(maybe, c.id)
-		case jobs(c):
+		case jobs(c) && (goes[c.shell][op] == fits || goes[c.shell][op] == may && m.windowed(in, op)):
 			left = append(left, c.id)
 		}
 	}
@@ -105,6 +108,20 @@ func (m *slow) expect(who, op, raw string) (access.Rung, []string, int) {
 		rung, calls = access.Ambiguous, append(calls, left...)
 	}
 	return rung, calls, 0
+}
+
+// windowed reports whether just one call may have caused it, and none fits.
+func (m *slow) windowed(in func(*slowCall) bool, op string) bool {
+	n := 0
+	for _, c := range m.calls {
+		if in(c) && goes[c.shell][op] == fits {
+			return false
+		}
+		if in(c) && goes[c.shell][op] == may {
+			n++
+		}
+	}
+	return n == 1
 }
 
 // Whatever happens, in whatever order, to pods and to a principal with two conversations: the answer is that of the rules.

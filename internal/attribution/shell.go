@@ -32,6 +32,8 @@ type word struct {
 type script struct {
 	commands []command
 	opaque   bool
+	// jobs says that what is not listed may go on when the call has ended.
+	jobs bool
 	// written are the files that it writes, by path; a text that is not known is of one that may be anything now.
 	written map[string]word
 }
@@ -102,7 +104,7 @@ func (st *shell) forget() {
 	st.vars, st.params, st.split = map[string]word{}, nil, true
 }
 
-func (st *shell) opaque() { st.s.opaque = true }
+func (st *shell) opaque() { st.s.opaque, st.s.jobs = true, st.s.jobs || st.lingers }
 
 // over counts a step, and says whether there were too many.
 func (st *shell) over() bool {
