@@ -157,7 +157,7 @@ func TestRevocationCutsLiveStreams(t *testing.T) {
 			t.Logf("exec, after %s: exit %d %s", time.Since(began), r.Code, r.Out())
 		case r := <-watched:
 			t.Logf("watch, after %s: exit %d %s", time.Since(began), r.Code, r.Out())
-			if !strings.Contains(r.Out(), "the contract has ended") {
+			if !strings.Contains(r.Out(), "this session was revoked") {
 				t.Errorf("kubectl does not say why its watch ended: %s", r.Out())
 			}
 		case <-time.After(10 * time.Second):
