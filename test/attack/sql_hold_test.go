@@ -37,7 +37,10 @@ func TestSQLHeld(t *testing.T) {
 		t.Errorf("the client is not told of %s: %s", a.ID, r.Stderr)
 	}
 	approveSQL(t, ada, a.ID)
-	if r := s.psql("delete from t where id = 1"); r.Stdout != "DELETE 1\n" {
+	if r := s.psql("set datestyle = german;\ndelete from t where id = 1"); r.Stdout != "SET\n" || !strings.Contains(r.Stderr, "is pending") || strings.Contains(r.Stderr, string(a.ID)) {
+		t.Error("where dates are read otherwise, it is the statement that was approved", r.Out())
+	}
+	if r := s.psql("set datestyle = german;\nreset datestyle;\ndelete from t where id = 1"); r.Stdout != "SET\nRESET\nDELETE 1\n" {
 		t.Error(r.Out())
 	}
 	if r := s.psql("delete from t where id = 1"); r.Stdout != "" {

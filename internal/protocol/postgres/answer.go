@@ -181,7 +181,7 @@ func (r *relay) complete(e *entry, o *operation, m wire.Message) error {
 			o.out.Rows = n
 		}
 	}
-	r.settleRole(e, o, true)
+	r.settled(e, o, true)
 	r.s.endCopy(o)
 	r.ended(o, "")
 	if e.kind == wire.Query {
@@ -191,13 +191,13 @@ func (r *relay) complete(e *entry, o *operation, m wire.Message) error {
 	return r.pop(e)
 }
 
-func (r *relay) settleRole(e *entry, o *operation, ok bool) {
-	if o.changesRole == nil {
+func (r *relay) settled(e *entry, o *operation, ok bool) {
+	if o.settled == nil {
 		return
 	}
-	change, alone := o.changesRole, e.kind == wire.Query && len(e.ops) == 1
-	o.changesRole = nil
-	r.roles = append(r.roles, func(idle bool) { change(ok, alone && idle) })
+	settled, alone := o.settled, e.kind == wire.Query && len(e.ops) == 1
+	o.settled = nil
+	r.settles = append(r.settles, func(idle bool) { settled(ok, alone && idle) })
 }
 
 func (s *session) endCopy(o *operation) {
@@ -217,12 +217,13 @@ func (r *relay) ready(m wire.Message) error {
 	}
 	s.mu.Lock()
 	s.status = m.Body[0]
-	found := false
+	found, gen := false, 0
 	for len(s.awaited) > 0 && !found {
 		e := s.awaited[0]
 		if found = e.kind == wire.Sync || e.kind == wire.Query; found && s.status == 'I' {
 			s.idleGen, r.touched = e.gen, false
 		}
+		gen = e.gen
 		s.shift()
 		r.passed = append(r.passed, e)
 	}
@@ -234,10 +235,11 @@ func (r *relay) ready(m wire.Message) error {
 			s.h.forgetCatalog(s)
 		}
 	}
-	for _, settle := range r.roles {
+	for _, settle := range r.settles {
 		settle(s.status == 'I')
 	}
-	r.roles = nil
+	r.settles = nil
+	s.settings.ready(gen)
 	s.mu.Unlock()
 	r.now = nil
 	if !found {

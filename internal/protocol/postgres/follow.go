@@ -57,25 +57,41 @@ func (s *session) follow(o *operation) {
 	if defines(st) {
 		s.defined = true
 	}
-	if c := st.Setting; c != nil && (c.Name == "role" || c.Name == "session_authorization" || c.Name == "all" && st.Is("discard")) {
-		was := s.unsure
-		s.unsure = true
-		role, login := c.Value, s.login
-		switch {
-		case c.Name == "all", c.Name == "session_authorization" && (role == "" || role == "default"):
-			role, login = s.t.Upstream.Role(), s.t.Upstream.Role()
-		case c.Name == "session_authorization":
-			login = role
-		case role == "" || role == "none":
-			role = s.login
-		}
-		o.changesRole = func(ok, alone bool) { // below mu
-			switch {
-			case ok && alone && !c.Local && !c.Maybe:
-				s.role, s.login, s.unsure = role, login, false
-			case !ok && alone:
-				s.unsure = was
+	if st.Setting != nil {
+		roles, others := s.followRole(st), s.settings.change(st.Setting, s.gen)
+		o.settled = func(ok, alone bool) { // below mu
+			for _, f := range []func(ok, alone bool){roles, others} {
+				if f != nil {
+					f(ok, alone)
+				}
 			}
+		}
+	}
+}
+
+// followRole notes that a statement may change in whose name those after it run; mu is held, also when what it gives is called.
+func (s *session) followRole(st *grammar.Statement) func(ok, alone bool) {
+	c := st.Setting
+	if c.Name != "role" && c.Name != "session_authorization" && (c.Name != "all" || !st.Is("discard")) {
+		return nil
+	}
+	was := s.unsure
+	s.unsure = true
+	role, login := c.Value, s.login
+	switch {
+	case c.Name == "all", c.Name == "session_authorization" && (role == "" || role == "default"):
+		role, login = s.t.Upstream.Role(), s.t.Upstream.Role()
+	case c.Name == "session_authorization":
+		login = role
+	case role == "" || role == "none":
+		role = s.login
+	}
+	return func(ok, alone bool) {
+		switch {
+		case ok && alone && !c.Local && !c.Maybe:
+			s.role, s.login, s.unsure = role, login, false
+		case !ok && alone:
+			s.unsure = was
 		}
 	}
 }

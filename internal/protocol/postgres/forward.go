@@ -30,8 +30,8 @@ type relay struct {
 	placeholders *mask.Placeholders
 	// touched: a statement of the open transaction reaches what is masked, and so may what is checked only at its end.
 	touched bool
-	// roles are changes of the role that have come to their end, to be settled once the transaction's state is known.
-	roles []func(idle bool)
+	// settles are changes of the role and of settings that have come to their end, to be settled once the transaction's state is known.
+	settles []func(idle bool)
 }
 
 // chunkBytes is from where on what was read is delivered: the longest record of TLS more still fits into one frame of the recording.
@@ -139,5 +139,10 @@ func (r *relay) parameter(m wire.Message) error {
 	if err != nil {
 		return asRefusal(err, access.CodeUpstream)
 	}
+	r.s.mu.Lock()
+	if _, ok := r.s.settings.told[name]; ok {
+		r.s.settings.told[name] = v
+	}
+	r.s.mu.Unlock()
 	return r.add(nil, m.Raw)
 }

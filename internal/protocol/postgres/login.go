@@ -114,6 +114,7 @@ func (s *session) connect(first wire.First) *access.Refusal {
 		return why
 	}
 	s.up = up
+	s.settings.begin(params, up.Params)
 	s.from = wire.NewReader(up, s.h.o.Limits.MessageBytes)
 	return nil
 }

@@ -26,12 +26,13 @@ type operation struct {
 	began     time.Time
 	ended     bool
 	// over: nothing more comes of it, and why, where that is not that it came to its own end.
-	over        bool
-	why         string
-	change      bool
-	input       *copyInput
-	output      *copyOutput
-	changesRole func(ok, alone bool)
+	over   bool
+	why    string
+	change bool
+	input  *copyInput
+	output *copyOutput
+	// settled is for what hangs on how it goes: the role, and other settings.
+	settled func(ok, alone bool)
 }
 
 func (s *session) newOperationOf(p gate.Permit, st *grammar.Statement) *operation {
@@ -193,7 +194,7 @@ func concealed(scope *mask.Scope, b []byte) ([]byte, int64) {
 	return out.Bytes(), w.Masked()
 }
 
-// digest binds an approval to what is sent, on this database and as this role.
+// digest binds an approval to what is sent, on this database, as this role and with these settings.
 func (s *session) digest(parts ...string) access.Digest {
 	var d hash.Hash = sha256.New()
 	if len(s.h.o.DigestKey) > 0 {
@@ -204,12 +205,15 @@ func (s *session) digest(parts ...string) access.Digest {
 	if s.unsure {
 		role += "?"
 	}
-	s.mu.Unlock()
 	var room [1 << 10]byte
 	b := room[:0]
-	for _, p := range [...]string{"gatebook postgres operation 1", s.database, role} {
+	for _, p := range [...]string{"gatebook postgres operation 2", s.database, role} {
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
 	}
+	at := len(b)
+	b = s.settings.appendTo(binary.BigEndian.AppendUint64(b, 0), s.key, s.gen)
+	binary.BigEndian.PutUint64(b[at:], uint64(len(b)-at-8))
+	s.mu.Unlock()
 	for _, p := range parts {
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
 	}

@@ -21,7 +21,7 @@ func (r *relay) failure(e *entry, m wire.Message) error {
 		if o.out.Message == "" {
 			o.out.Message = r.s.conceal(messageOf(m, withholds))
 		}
-		r.settleRole(e, o, false)
+		r.settled(e, o, false)
 		s.endCopy(o)
 		r.ended(o, "")
 	}

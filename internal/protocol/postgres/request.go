@@ -220,6 +220,9 @@ func (s *session) card(op *access.Operation, r request) access.Card {
 	if r.of > 1 {
 		c.Object = "-- statement " + strconv.Itoa(r.index+1) + " of " + strconv.Itoa(r.of) + ", which run together:\n" + s.conceal(r.whole)
 	}
+	s.mu.Lock()
+	c.Object += s.conceal(s.settings.card())
+	s.mu.Unlock()
 	for _, t := range r.behind {
 		c.Object += "\n-- what it executes:\n" + s.conceal(t)
 	}

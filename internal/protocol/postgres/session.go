@@ -66,17 +66,18 @@ type session struct {
 
 	writing sync.Mutex // around each write to the client, of whole messages
 
-	mu      sync.Mutex
-	cond    sync.Cond // the state below has changed
-	awaited []*entry
-	room    [8]*entry // for awaited
-	status  byte      // of the transaction: I, T or E
-	ended   bool
-	role    string
-	login   string // the role that RESET ROLE goes back to
-	unsure  bool   // which role is in force
-	defined bool   // something was defined in the open transaction
-	holding context.CancelCauseFunc
+	mu       sync.Mutex
+	cond     sync.Cond // the state below has changed
+	awaited  []*entry
+	room     [8]*entry // for awaited
+	status   byte      // of the transaction: I, T or E
+	ended    bool
+	role     string
+	login    string // the role that RESET ROLE goes back to
+	unsure   bool   // which role is in force
+	settings settings
+	defined  bool // something was defined in the open transaction
+	holding  context.CancelCauseFunc
 	// takenBack: the client has taken back what it asked last, as cancel requests do.
 	takenBack atomic.Bool
 	// gen counts pipelines, from 1; failedGen is the last that failed at the server.

@@ -73,8 +73,10 @@ type Setting struct {
 	Value string
 	// Local: until the transaction ends.
 	Local bool
-	// Maybe: by a function's call, which may not come to pass.
+	// Maybe: by a function's call, which may not come to pass, or to a value that is not known.
 	Maybe bool
+	// Reset: to what it was when the session began.
+	Reset bool
 }
 
 // Copy is a COPY from or to the client.

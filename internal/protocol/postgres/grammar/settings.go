@@ -1,6 +1,7 @@
 package grammar
 
 import (
+	"strconv"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -20,6 +21,21 @@ var harmlessSettings = words(`application_name bytea_output client_min_messages 
 	transaction_timeout transaction_isolation transaction_read_only transaction_deferrable vacuum_cost_delay work_mem maintenance_work_mem
 	hash_mem_multiplier effective_io_concurrency default_table_access_method default_toast_compression xmlbinary xmloption
 	client_connection_check_interval quote_all_identifiers restrict_nonsystem_relation_kind`)
+
+// immaterialSettings are those of them with which a statement means and gives the same: how long things take, what is told, and limits.
+var immaterialSettings = words(`application_name client_min_messages constraint_exclusion cursor_tuple_fraction deadlock_timeout default_statistics_target
+	effective_cache_size enable_async_append enable_bitmapscan enable_gathermerge enable_hashagg enable_hashjoin enable_incremental_sort
+	enable_indexonlyscan enable_indexscan enable_material enable_memoize enable_mergejoin enable_nestloop enable_parallel_append
+	enable_parallel_hash enable_partition_pruning enable_partitionwise_aggregate enable_partitionwise_join enable_seqscan enable_sort enable_tidscan
+	escape_string_warning from_collapse_limit geqo gin_fuzzy_search_limit idle_in_transaction_session_timeout idle_session_timeout jit join_collapse_limit
+	lc_messages lock_timeout max_parallel_workers_per_gather parallel_setup_cost parallel_tuple_cost plan_cache_mode random_page_cost seq_page_cost
+	statement_timeout synchronize_seqscans tcp_keepalives_idle tcp_keepalives_interval tcp_keepalives_count tcp_user_timeout transaction_timeout
+	vacuum_cost_delay work_mem maintenance_work_mem hash_mem_multiplier effective_io_concurrency client_connection_check_interval
+	client_encoding standard_conforming_strings names role session_authorization`)
+
+// Material reports whether what a statement means can hang on the parameter, beside the role, which is known by itself, and what can have
+// one value only.
+func Material(name string) bool { return !immaterialSettings[name] }
 
 // HarmlessSetting reports whether a client may set the parameter to value as it likes.
 func HarmlessSetting(name, value string) bool {
@@ -91,7 +107,7 @@ func (c *classifier) set(n *pg.VariableSetStmt) {
 	}
 	c.kind(kind, Session)
 	c.setting(name, strings.Join(values, ","), n.IsLocal, known)
-	c.s.Setting.Maybe = false
+	c.s.Setting.Maybe, c.s.Setting.Reset = !known, n.Kind == pg.VariableSetKind_VAR_RESET || n.Kind == pg.VariableSetKind_VAR_SET_DEFAULT
 }
 
 // setting says what a change of a parameter can do.
@@ -126,8 +142,10 @@ func constant(n *pg.Node) (string, bool) {
 			return "on", true
 		}
 		return "off", true
-	case *pg.A_Const_Ival, *pg.A_Const_Fval:
-		return "number", true
+	case *pg.A_Const_Ival:
+		return strconv.Itoa(int(v.Ival.Ival)), true
+	case *pg.A_Const_Fval:
+		return v.Fval.Fval, true
 	}
 	return "", false
 }
