@@ -434,7 +434,11 @@ func (g *gateway) own() http.Handler {
 		o.Targets = append(o.Targets, g.offered(t))
 	}
 	if g.attribution != nil {
-		o.Span = g.attribution.Span
+		o.Span = func(p access.Principal, s access.SessionID, sp attribution.Span) {
+			if g.masks.Scope(s).Claimed().Clean([]byte(sp.Call)) { // else it is a secret, and no call's name; flags would repeat it
+				g.attribution.Span(p, s, sp)
+			}
+		}
 	}
 	mux := http.NewServeMux()
 	mux.Handle(client.Prefix, api.New(o))

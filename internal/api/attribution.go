@@ -3,6 +3,7 @@ package api
 import (
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -63,6 +64,9 @@ func (a *API) spans(w http.ResponseWriter, r call) (any, error) {
 	if err != nil {
 		return nil, malformed("%v", err)
 	}
+	if len(spans) > maxSpans {
+		return nil, &client.Error{Status: http.StatusRequestEntityTooLarge, Code: access.CodeTooLarge, Message: fmt.Sprintf("an export of spans may name %d tool calls, and this one has %d; export more often", maxSpans, len(spans))}
+	}
 	if a.o.Span != nil {
 		for _, s := range spans {
 			a.o.Span(r.by, a.o.Session(r.by), s)
@@ -70,6 +74,9 @@ func (a *API) spans(w http.ResponseWriter, r call) (any, error) {
 	}
 	return accepted(w, r), nil
 }
+
+// maxSpans is how many spans of one export may name a tool call: each is held against what ran.
+const maxSpans = 5000
 
 // maxTelemetry is how large an export of spans may be, once it is unpacked.
 const maxTelemetry = 4 << 20

@@ -27,6 +27,7 @@ func TestSpans(t *testing.T) {
 		got = append(got, p.Workload.PodUID+" "+string(s)+" "+sp.Trace+" "+sp.ID+" "+sp.Call)
 	}
 	const trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	const one = `{"traceId":"` + trace + `","spanId":"` + span + `","attributes":[{"key":"tool_use_id","value":{"stringValue":"toolu_1"}}]}`
 	js := []byte(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"` + trace + `","spanId":"` + span + `","attributes":[{"key":"tool_use_id","value":{"stringValue":"toolu_1"}}]}]}]}]}`)
 	id, _ := hex.DecodeString(trace)
 	sid, _ := hex.DecodeString(span)
@@ -90,6 +91,7 @@ func TestSpans(t *testing.T) {
 		"br":         {"application/json", "br", js, 415},
 		"text":       {"text/plain", "", js, 415},
 		"not JSON":   {"application/json", "", pb, 400},
+		"many":       {"application/json", "", []byte(`{"resourceSpans":[{"scopeSpans":[{"spans":[` + strings.Repeat(one+",", maxSpans) + one + `]}]}]}`), 413},
 	} {
 		if code, _, body := post("traces", c.kind, c.encoding, c.body); code != c.code || len(got) > 0 {
 			t.Errorf("%s: %d %s, %q", name, code, body, got)

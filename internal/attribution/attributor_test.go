@@ -299,6 +299,26 @@ func TestSubAgentsAreForgotten(t *testing.T) {
 	}
 }
 
+// What telemetry says against itself is on record a few times, and not without end.
+func TestSpansThatFlood(t *testing.T) {
+	w := newWorld(t)
+	w.turn("s", traceA, nil, "a: kubectl get pods", "b: kubectl get pods -A")
+	w.does("s", traceB, kube("list", "pods", "", ""))
+	span := Span{Trace: parseTrace(traceB).id, ID: parseTrace(traceB).span}
+	for n := range 1000 {
+		span.Call = fmt.Sprint("made-up-", n)
+		w.Span(pod, "s", span)
+	}
+	span.Call = strings.Repeat("x", maxCallID+1)
+	w.Span(pod, "s", span)
+	if n := len(w.later); n == 0 || n > maxFlags {
+		t.Fatalf("%d causes are recorded", n)
+	}
+	if last := w.later[len(w.later)-1]; last.Rung != access.Ambiguous || len(last.Flags) > maxFlags {
+		t.Errorf("%+v", last)
+	}
+}
+
 // converse is a turn of a conversation of that name, and of a sub-agent where one is named.
 func (w *world) converse(conversation, agent string, results []string, calls ...string) access.OperationID {
 	w.conversation, w.agent = conversation, agent

@@ -15,6 +15,14 @@ type Span struct {
 	Call string
 }
 
+const (
+	// maxCallID bounds the name of a call that telemetry is believed to mean.
+	maxCallID = 256
+	// maxFlags bounds what telemetry may say against itself of one operation: whoever says more is not to be believed anyway, and
+	// each word of it would be on record.
+	maxFlags = 8
+)
+
 // Span takes evidence that a principal's client sends, seconds after the fact; s is the session that the principal is in.
 // Where it says more than was known of an operation, or contradicts it, that is put on record as a cause of its own. It
 // says nothing about operations of others.
@@ -37,7 +45,7 @@ func (a *Attributor) learn(w who, sp Span) []later {
 	defer a.mu.Unlock()
 	r := a.runs[w]
 	t := trace{strings.ToLower(sp.Trace), strings.ToLower(sp.ID)}
-	if r == nil || sp.Call == "" || !isHex(t.id, 32) || !isHex(t.span, 16) {
+	if r == nil || sp.Call == "" || len(sp.Call) > maxCallID || !isHex(t.id, 32) || !isHex(t.span, 16) {
 		return nil
 	}
 	c := r.find(sp.Call, t.id)
@@ -68,6 +76,9 @@ func (a *Attributor) learn(w who, sp Span) []later {
 // later is what is known of an operation now that its span is said to be of call c, or of one that there is not, where it
 // is not said already to be of call before; and whether that is more than it was.
 func (o *traced) later(c, before *call, id string) (access.Cause, bool) {
+	if len(o.cause.Flags) >= maxFlags {
+		return access.Cause{}, false
+	}
 	if c == nil || before != nil { // the first word stands, and what contradicts it is flagged
 		flag := "the client's telemetry also says that it is of call " + id
 		if c == nil {
