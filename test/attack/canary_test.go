@@ -149,35 +149,69 @@ func digitsOf(s string) (t [256]bool) {
 }
 
 var (
-	escapeOf  = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]`)
-	percentOf = regexp.MustCompile(`%[0-9a-fA-F]{2}`)
-	wrapOf    = regexp.MustCompile(`([A-Za-z0-9+/_-])\r?\n[ \t]*([A-Za-z0-9+/_-])`)
+	escapeOf = regexp.MustCompile(`^(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt])`)
 
 	hexDigits    = digitsOf("0123456789abcdefABCDEF")
 	base64Digits = digitsOf("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 )
 
-func undoJSON(b []byte) []byte {
-	return escapeOf.ReplaceAllFunc(b, func(e []byte) []byte {
-		var out string
-		if json.Unmarshal([]byte(`"`+string(e)+`"`), &out) != nil {
-			return e
+// undoEach replaces what begins with a byte: undo gives what stands for it at the beginning of what it is given, and how long it is;
+// 0: it is none.
+func undoEach(b []byte, begin byte, undo func([]byte) (string, int)) []byte {
+	out := make([]byte, 0, len(b))
+	for {
+		i := bytes.IndexByte(b, begin)
+		if i < 0 {
+			return append(out, b...)
 		}
-		return []byte(out)
+		out, b = append(out, b[:i]...), b[i:]
+		plain, n := undo(b)
+		if n == 0 {
+			plain, n = string(begin), 1
+		}
+		out, b = append(out, plain...), b[n:]
+	}
+}
+
+func undoJSON(b []byte) []byte {
+	return undoEach(b, '\\', func(b []byte) (out string, n int) {
+		e := escapeOf.Find(b[:min(len(b), len(`\ud83d\ude00`))])
+		if json.Unmarshal([]byte(`"`+string(e)+`"`), &out) != nil {
+			return "", 0
+		}
+		return out, len(e)
 	})
 }
 
 func undoPercent(b []byte) []byte {
-	return percentOf.ReplaceAllFunc(b, func(e []byte) []byte {
+	return undoEach(b, '%', func(b []byte) (string, int) {
 		var out [1]byte
-		if _, err := hex.Decode(out[:], e[1:]); err != nil {
-			return e
+		if len(b) < 3 {
+			return "", 0
 		}
-		return out[:]
+		if _, err := hex.Decode(out[:], b[1:3]); err != nil {
+			return "", 0
+		}
+		return string(out[:]), 3
 	})
 }
 
-func undoWraps(b []byte) []byte { return wrapOf.ReplaceAll(b, []byte("$1$2")) }
+// undoWraps joins lines that were one, between two digits of base64.
+func undoWraps(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return append(out, b...)
+		}
+		line, rest := bytes.TrimSuffix(b[:i], []byte("\r")), bytes.TrimLeft(b[i+1:], " \t")
+		if len(line) > 0 && base64Digits[line[len(line)-1]] && len(rest) > 0 && base64Digits[rest[0]] {
+			out, b = append(out, line...), rest
+		} else {
+			out, b = append(out, b[:i+1]...), b[i+1:]
+		}
+	}
+}
 
 // undoBase64 decodes either alphabet, without regard to padding.
 func undoBase64(run []byte) []byte {

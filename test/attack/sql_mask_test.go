@@ -79,15 +79,18 @@ func TestM43ColumnsAreHidden(t *testing.T) {
 		}
 		return out
 	}
+	all := newSearch()
+	for name, c := range map[string]canary{"password": password, "email": email} {
+		all.hide(name, c)
+		all.hide("upper "+name, canary{[]byte(strings.ToUpper(string(c.value)))})
+		all.hide("reversed "+name, canary{reversed(c.value)})
+	}
 	clean := func(what, sql string, b []byte) {
 		t.Helper()
+		if ways := all.in(b); len(ways) > 0 {
+			t.Errorf("%s: %s: %v: %.400q", what, sql, ways, b)
+		}
 		for _, c := range []canary{password, email} {
-			upper := canary{[]byte(strings.ToUpper(string(c.value)))}
-			for _, x := range []canary{c, upper, {reversed(c.value)}} {
-				if ways := x.seen(b); len(ways) > 0 {
-					t.Errorf("%s: %s: %v: %.400q", what, sql, ways, b)
-				}
-			}
 			joined := strings.ReplaceAll(string(b), "\n", "")
 			if strings.Contains(joined, string(c.value)) {
 				t.Errorf("%s: %s: row by row: %.400q", what, sql, b)
@@ -130,7 +133,10 @@ func TestM43ColumnsAreHidden(t *testing.T) {
 	// Recordings and the index hold no more than the agent saw.
 	s.g.Stop()
 	err := filepath.WalkDir(s.g.Data(), func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		switch {
+		case path == s.g.Data("compiled"): // of before the first client
+			return filepath.SkipDir
+		case err != nil || d.IsDir():
 			return err
 		}
 		b, err := os.ReadFile(path)
