@@ -233,10 +233,11 @@ func (c *catalog) find(n grammar.Name) []*relation {
 // maxWide bounds what is remembered of statements.
 const maxWide = 10_000
 
-// widen gives a statement with what the database has behind its names.
+// widen gives a statement with what the database has behind its names. Its text is that of any statement of the same shape.
 func (c *catalog) widen(st *grammar.Statement) *grammar.Statement {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	st = st.Shape()
 	if w, ok := c.wide[st]; ok {
 		return w
 	}

@@ -152,6 +152,7 @@ func (x *maskSource) exposure(s *session, st *grammar.Statement) grammar.Exposur
 }
 
 func (x *maskSource) follow(st *grammar.Statement) grammar.Exposure {
+	st = st.Shape()
 	e, ok := x.seen[st]
 	if !ok {
 		e = st.Exposes(x)

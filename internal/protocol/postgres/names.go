@@ -75,7 +75,7 @@ const maxTexts = 16
 // remember adds to what a name may stand for. More than maxTexts stand for anything: a nil is in the list.
 func remember(m map[string][]*grammar.Statement, name string, st *grammar.Statement) {
 	for _, have := range m[name] {
-		if have == st {
+		if have == st || have != nil && have.Shape() == st.Shape() && have.Text == st.Text {
 			return
 		}
 	}

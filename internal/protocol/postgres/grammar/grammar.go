@@ -60,6 +60,8 @@ type Statement struct {
 	Refuse string
 
 	root *pg.Node
+	// like is the one of the same shape that was parsed; nil: this one was.
+	like *Statement
 }
 
 // Name is a relation's, with the schema where it is written.
@@ -92,10 +94,10 @@ type Copy struct {
 // Is reports whether one of its kinds is k.
 func (s *Statement) Is(k string) bool { return slices.Contains(s.Kinds, k) }
 
-// Bounds of the cache: texts are kept in two generations of this many bytes each.
+// Bounds of the cache: texts and shapes are kept in two generations of this many bytes each.
 const cacheBytes = 8 << 20
 
-// Grammar reads texts, and remembers what it read. It is safe for concurrent use.
+// Grammar reads texts, and remembers what it read, by text and by shape. It is safe for concurrent use.
 type Grammar struct {
 	mu sync.RWMutex
 	// turns bounds how many texts are parsed at once: each that is takes an instance of the parser, of many megabytes.
@@ -149,34 +151,55 @@ func (g *Grammar) Ready() bool {
 
 // Read gives the statements of text: at least one, since an empty text is one, too. What it gives is shared, and must not be changed.
 func (g *Grammar) Read(text string) ([]*Statement, error) {
-	g.mu.RLock()
-	p, ok := g.young[text]
-	old := !ok
-	if old {
-		p, ok = g.old[text]
+	if p, ok := recall(g, text); ok {
+		return p.statements, p.err
 	}
-	g.mu.RUnlock()
-	if !ok {
-		g.turns <- struct{}{}
-		p.statements, p.err = g.read(text)
-		<-g.turns
+	room, _ := shapeKeys.Get().(*[]byte)
+	defer shapeKeys.Put(room)
+	shape, has := appendShape((*room)[:0], text)
+	*room = shape
+	if has {
+		if p, ok := recall(g, shape); ok {
+			return []*Statement{p.statements[0].of(text)}, nil
+		}
 	}
-	if old {
+	g.turns <- struct{}{}
+	var p parsed
+	p.statements, p.err = g.read(text)
+	<-g.turns
+	if has && p.err == nil && len(p.statements) == 1 && p.statements[0].isShared() {
+		g.keep(string(shape), p)
+	} else {
 		g.keep(text, p)
 	}
 	return p.statements, p.err
 }
 
-func (g *Grammar) keep(text string, p parsed) {
+// recall looks for what was read of a text, or of a shape.
+func recall[K string | []byte](g *Grammar, key K) (parsed, bool) {
+	g.mu.RLock()
+	p, ok := g.young[string(key)]
+	old := !ok
+	if old {
+		p, ok = g.old[string(key)]
+	}
+	g.mu.RUnlock()
+	if ok && old {
+		g.keep(string(key), p)
+	}
+	return p, ok
+}
+
+func (g *Grammar) keep(key string, p parsed) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, ok := g.young[text]; ok {
+	if _, ok := g.young[key]; ok {
 		return
 	}
-	if g.youngLen += len(text) + 512; g.youngLen > cacheBytes {
-		g.old, g.young, g.youngLen = g.young, map[string]parsed{}, len(text)
+	if g.youngLen += len(key) + 512; g.youngLen > cacheBytes {
+		g.old, g.young, g.youngLen = g.young, map[string]parsed{}, len(key)
 	}
-	g.young[text] = p
+	g.young[key] = p
 }
 
 // SyntaxError is what PostgreSQL's own parser says of a text.
