@@ -140,14 +140,13 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 		return g.refuse(op, access.Decision{}, access.Refuse(access.CodeDraining, nil, "the gateway is shutting down; send the request again"))
 	}
 	within := r.Within.covers(op)
-	if within {
+	release, cancel := func() {}, context.CancelCauseFunc(func(error) {})
+	if within { // what ends the other ends this one, too
 		ctx = r.Within.ctx
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	r.giveUp = cancel
-	release := func() {}
-	if !within { // else the other's registration ends this one's context, too
+	} else {
+		ctx, cancel = context.WithCancelCause(ctx)
 		release = g.o.Revocations.Register(op.Principal, op.Session, cancel)
+		r.giveUp = cancel
 	}
 	give := func(p Permit, err error) (Permit, error) {
 		if err != nil {
@@ -159,7 +158,12 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Permit, error) {
 	if err := g.o.Revocations.Check(op.Principal, op.Session); err != nil {
 		return give(g.refuse(op, access.Decision{}, asRefusal(err, access.CodeRevoked)))
 	}
-	d, approval, err := g.judge(ctx, r)
+	d := g.decide(ctx, r)
+	if within && (d.Effect == access.Approve || r.Together != nil) { // only who is held can give up by itself
+		ctx, cancel = context.WithCancelCause(ctx)
+		r.giveUp = cancel
+	}
+	d, approval, err := g.judge(ctx, r, d)
 	if err != nil {
 		return give(g.refuse(op, d, asRefusal(err, access.CodeInternal)))
 	}

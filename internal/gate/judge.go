@@ -14,11 +14,14 @@ import (
 // rounds bounds how often an operation is judged again because the policy changed while a person was asked.
 const rounds = 3
 
-// judge gives the decision under which the operation may run, with the approval that it used up; or why it may not.
-func (g *Gate) judge(ctx context.Context, r Request) (access.Decision, *access.Approval, error) {
+// judge gives the decision under which the operation may run, with the approval that it used up; or why it may not. d is what policy says
+// at first.
+func (g *Gate) judge(ctx context.Context, r Request, d access.Decision) (access.Decision, *access.Approval, error) {
 	deadline := g.o.Now().Add(r.Budget)
-	for range rounds {
-		d := g.decide(ctx, r)
+	for round := range rounds {
+		if round > 0 {
+			d = g.decide(ctx, r)
+		}
 		if d.Effect == access.Allow && r.Together == nil {
 			return d, nil, nil
 		}

@@ -92,7 +92,7 @@ func (o *Operation) EndWith(s Stream, d Direction, b []byte, out access.Outcome)
 		return err
 	}
 	last.add(g.arena, delta, len(b), d)
-	if err := last.appendEnd(g, o.number, delta, c); err != nil {
+	if err := last.closeWith(g, o.number, delta, c); err != nil {
 		return err
 	}
 	if o.r.o.Index != nil {
@@ -143,8 +143,17 @@ func (o *Operation) end(c *Closing) error {
 	return nil
 }
 
-// appendEnd adds the two frames that end an operation: its outcome, and its leaf.
+// appendEnd adds the two frames that end an operation: its outcome, and its leaf. The tally itself stays as it is.
 func (t *tally) appendEnd(g *batch, number uint64, delta time.Duration, c *Closing) error {
+	last, err := t.clone()
+	if err != nil {
+		return err
+	}
+	return last.closeWith(g, number, delta, c)
+}
+
+// closeWith is appendEnd for a tally that is of no use afterwards.
+func (t *tally) closeWith(g *batch, number uint64, delta time.Duration, c *Closing) error {
 	start := len(g.arena)
 	frame, err := c.append(appendEnd(g.arena, number, delta, nil))
 	if err != nil {
@@ -152,10 +161,7 @@ func (t *tally) appendEnd(g *batch, number uint64, delta time.Duration, c *Closi
 	}
 	g.arena = frame
 	g.end()
-	leaf, err := t.close(g.arena[start:], delta.Truncate(time.Microsecond), c)
-	if err != nil {
-		return err
-	}
+	leaf := t.close(g.arena[start:], delta.Truncate(time.Microsecond), c)
 	g.arena = leaf.append(appendLeaf(g.arena, leaf.Session, nil))
 	g.end()
 	return nil

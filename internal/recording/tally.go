@@ -76,19 +76,14 @@ func (t *tally) hash(h hash.Hash, frame []byte) {
 	h.Write(frame)
 }
 
-// close is the leaf as it is with one more frame, the end. The tally itself stays as it was, since the end may yet fail
-// to reach the journal.
-func (t *tally) close(end []byte, delta time.Duration, c *Closing) (Leaf, error) {
-	h, err := cloneHash(t.sum)
-	if err != nil {
-		return Leaf{}, err
-	}
-	t.hash(h, end)
-	l := t.leaf
+// close adds the last frame, the end, and gives the leaf. As the end may yet fail to reach the journal, it is a clone that is closed.
+func (t *tally) close(end []byte, delta time.Duration, c *Closing) *Leaf {
+	t.hash(t.sum, end)
+	l := &t.leaf
 	l.Frames++
 	l.Code, l.Truncated, l.End = c.Outcome.Code, c.Outcome.Truncated, l.Start.Add(delta)
-	l.Digest = access.Digest(h.Sum(nil))
-	return l, nil
+	l.Digest = t.digest()
+	return l
 }
 
 // clone gives a tally that goes on by itself.
@@ -112,7 +107,10 @@ func cloneHash(h hash.Hash) (hash.Hash, error) {
 }
 
 // digest is that of the frames added so far.
-func (t *tally) digest() access.Digest { return access.Digest(t.sum.Sum(nil)) }
+func (t *tally) digest() (d access.Digest) {
+	t.sum.Sum(d[:0])
+	return d
+}
 
 // resume makes the frame from which resumeTally makes the same tally again.
 func (t *tally) resume(op uint64) (*Frame, error) {

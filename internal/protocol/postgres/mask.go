@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"gatebook/internal/access"
+	"gatebook/internal/mask"
 	"gatebook/internal/protocol/postgres/grammar"
 )
 
@@ -60,15 +61,46 @@ func columnMasksOf(masks []access.Mask) (m columnMasks) {
 	return m
 }
 
+// maskSet is what a decision's masks come to. It is for one goroutine.
+type maskSet struct {
+	of      []access.Mask
+	columns columnMasks
+	known   bool
+	scope   *mask.Scope
+	// source is what the masks hide by the catalog in force when they were last used.
+	source *maskSource
+}
+
+// maskSet gives that of a decision. Statements that are decided by the same rules share the decision's list, which nobody changes.
+func (s *session) maskSet(masks []access.Mask) (*maskSet, error) {
+	m := &s.masks
+	if len(masks) > 0 && len(masks) == len(m.of) && &masks[0] == &m.of[0] {
+		return m, nil
+	}
+	scope, err := s.scope.Detecting(access.Detectors(masks))
+	if err != nil {
+		return nil, err
+	}
+	*m = maskSet{of: masks, columns: columnMasksOf(masks), known: access.HidesKnown(masks), scope: scope}
+	return m, nil
+}
+
+// sourceBy gives what the masks hide by the catalog.
+func (m *maskSet) sourceBy(c *catalog) *maskSource {
+	if m.source == nil || m.source.c != c {
+		m.source = c.source(m.columns)
+	}
+	return m.source
+}
+
 // hides says what is masked in the answer to a permitted statement, or that it cannot be.
 func (s *session) hides(o *operation) *access.Refusal {
-	masks := o.p.Decision().Masks
-	m := columnMasksOf(masks)
-	o.hide.known = access.HidesKnown(masks)
-	var err error
-	if o.hide.scope, err = s.scope.Detecting(access.Detectors(masks)); err != nil {
+	set, err := s.maskSet(o.p.Decision().Masks)
+	if err != nil {
 		return access.Refuse(access.CodeUnmaskable, err, "the masks of the policy cannot be applied")
 	}
+	m := set.columns
+	o.hide.known, o.hide.scope = set.known, set.scope
 	if !m.secrets && len(m.patterns) == 0 {
 		return nil
 	}
@@ -80,7 +112,7 @@ func (s *session) hides(o *operation) *access.Refusal {
 	if err != nil || c == nil { // what names stand for is not known, or there are none
 		o.hide.source = newMaskSource(nil, m)
 	} else {
-		o.hide.source = c.source(m)
+		o.hide.source = set.sourceBy(c)
 	}
 	o.hide.exposure = o.hide.source.exposure(s, st)
 	e := &o.hide.exposure

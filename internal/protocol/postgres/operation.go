@@ -84,7 +84,7 @@ func (s *session) newOperation(verb string, st *grammar.Statement) *access.Opera
 	}
 	if st != nil {
 		q := op.SQL
-		q.Kinds, q.Effect, q.NoWhere = slices.Clone(st.Kinds), st.Effect, st.NoWhere
+		q.Kinds, q.Effect, q.NoWhere = st.Kinds, st.Effect, st.NoWhere
 		q.Tables, q.Writes, q.Columns = st.Tables, st.Writes, st.Columns
 		q.Functions, q.Volatile = st.Functions, st.Volatile
 	}
@@ -96,8 +96,11 @@ func (s *session) newOperation(verb string, st *grammar.Statement) *access.Opera
 func (s *session) tell(op *access.Operation, text string, params ...string) {
 	q := op.SQL
 	q.Text, q.Parameters = text, params
-	var room [1 << 10]byte
-	if s.sent.Clean(appendTexts(room[:0], q)) {
+	d := s.h.digester()
+	d.room = appendTexts(d.room[:0], q)
+	clean := s.sent.Clean(d.room)
+	s.h.digesters.Put(d)
+	if clean {
 		op.Client.UserAgent, op.Command = q.Application, command(q)
 		return
 	}
@@ -194,19 +197,37 @@ func concealed(scope *mask.Scope, b []byte) ([]byte, int64) {
 	return out.Bytes(), w.Masked()
 }
 
-// digest binds an approval to what is sent, on this database, as this role and with these settings.
-func (s *session) digest(parts ...string) access.Digest {
-	var d hash.Hash = sha256.New()
-	if len(s.h.o.DigestKey) > 0 {
-		d = hmac.New(sha256.New, s.h.o.DigestKey)
+// digester makes digests, of what is put together in its room.
+type digester struct {
+	hash hash.Hash
+	room []byte
+}
+
+// maxRoom is the largest room that is kept.
+const maxRoom = 64 << 10
+
+// digester gives one; it goes back to digesters.
+func (h *Handler) digester() *digester {
+	d, ok := h.digesters.Get().(*digester)
+	switch {
+	case ok && cap(d.room) <= maxRoom:
+		return d
+	case len(h.o.DigestKey) > 0:
+		return &digester{hash: hmac.New(sha256.New, h.o.DigestKey)}
 	}
+	return &digester{hash: sha256.New()}
+}
+
+// digest binds an approval to what is sent, on this database, as this role and with these settings.
+func (s *session) digest(parts ...string) (sum access.Digest) {
+	d := s.h.digester()
+	defer s.h.digesters.Put(d)
 	s.mu.Lock()
 	role := s.role
 	if s.unsure {
 		role += "?"
 	}
-	var room [1 << 10]byte
-	b := room[:0]
+	b := d.room[:0]
 	for _, p := range [...]string{"gatebook postgres operation 2", s.database, role} {
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
 	}
@@ -217,8 +238,11 @@ func (s *session) digest(parts ...string) access.Digest {
 	for _, p := range parts {
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
 	}
-	d.Write(b)
-	return access.Digest(d.Sum(room[:0]))
+	d.hash.Reset()
+	d.hash.Write(b)
+	d.room = d.hash.Sum(b[:0])
+	copy(sum[:], d.room)
+	return sum
 }
 
 // isChange reports whether an effect is more than reading.

@@ -56,8 +56,9 @@ type session struct {
 
 	// Of the goroutine that reads the client.
 	names    names
-	skipping bool // until Sync, after a refusal
-	open     bool // something was forwarded since the last Sync
+	masks    maskSet // that of the last decision
+	skipping bool    // until Sync, after a refusal
+	open     bool    // something was forwarded since the last Sync
 	parsing  *prepared
 	parse    []byte // its message, which waits for its Bind
 	queued   []byte // for the server

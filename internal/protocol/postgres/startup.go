@@ -82,6 +82,8 @@ type Handler struct {
 	o       Options
 	tls     *tls.Config
 	grammar *grammar.Grammar
+	// digesters are *digester that nobody uses.
+	digesters sync.Pool
 
 	mu       sync.Mutex
 	sessions map[uint64]*session     // by process and key, for cancel requests

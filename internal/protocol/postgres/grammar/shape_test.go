@@ -100,18 +100,24 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// regressionTexts are the statements of PostgreSQL's own tests, where GATEBOOK_PG_REGRESS names their folder.
+// regressionTexts are the statements of PostgreSQL's own tests that have a shape, one of each, where GATEBOOK_PG_REGRESS names their folder.
 func regressionTexts(t *testing.T) (out []string) {
 	files, err := filepath.Glob(filepath.Join(os.Getenv("GATEBOOK_PG_REGRESS"), "sql", "*.sql"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	seen := map[string]bool{}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, regexp.MustCompile(`;[ \t]*(--[^\n]*)?\n`).Split(string(b), -1)...)
+		for _, text := range regexp.MustCompile(`;[ \t]*(--[^\n]*)?\n`).Split(string(b), -1) {
+			if shape, ok := appendShape(nil, text); ok && !seen[string(shape)] {
+				seen[string(shape)] = true
+				out = append(out, text)
+			}
+		}
 	}
 	return out
 }
