@@ -93,6 +93,9 @@ func operationConditions(f OperationFilter) (conditions, error) {
 			c.add(eq.column+" = ?", eq.value)
 		}
 	}
+	if f.Namespace != "" { // as its index says of itself
+		c.add("o.namespace <> ''")
+	}
 	if f.MinRisk > 0 {
 		c.add("o.risk >= ?", int64(f.MinRisk))
 	}

@@ -87,7 +87,7 @@ func create(path string) error {
 
 func (s *Store) open(ctx context.Context, path string) (err error) {
 	// FULL: every commit is synced, so that an approval that was used stays used after a power cut.
-	if s.write, err = connect(path, "synchronous(full)", "journal_size_limit(67108864)", "cache_size(-16384)"); err != nil {
+	if s.write, err = connect(path, "synchronous(full)", "journal_size_limit(67108864)", "wal_autocheckpoint(4000)", "cache_size(-16384)"); err != nil {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
