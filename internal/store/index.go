@@ -36,6 +36,8 @@ type batch struct {
 	sessions map[access.SessionID]*tally
 	texts    []int64 // the operations whose text changed
 	scratch  []byte
+	record   access.Record // that is being put
+	row      [22]any
 }
 
 // PutBatch takes entries in order, as one durable step; it costs one sync however many there are. What it was told
@@ -58,17 +60,15 @@ func (s *Store) PutBatch(entries []access.IndexEntry) error {
 	return nil
 }
 
-// fold gives the entries with the ends of operations that began in them put where they began: most operations are
-// short, and cost one row instead of two changes of it.
+// fold gives the entries with the ends of operations that began in them put where they began, as one entry of both: most operations
+// are short, and cost one row instead of two changes of it.
 func fold(entries []access.IndexEntry) []access.IndexEntry {
 	out := make([]access.IndexEntry, 0, len(entries))
-	begun := map[access.OperationID]int{}
+	begun := make(map[access.OperationID]int, len(entries)/2)
 	for _, e := range entries {
 		if e.End != nil {
-			if i, ok := begun[e.End.ID]; ok && out[i].Record.Outcome == nil {
-				r := *out[i].Record // the caller's stays as it is
-				r.Outcome = &e.End.Outcome
-				out[i].Record = &r
+			if i, ok := begun[e.End.ID]; ok && out[i].Record.Outcome == nil && out[i].End == nil {
+				out[i].End = e.End
 				continue
 			}
 		}
@@ -86,7 +86,11 @@ func (b *batch) put(e access.IndexEntry) error {
 		b.session(*e.Session)
 		return nil
 	case e.Record != nil:
-		return errors.Join(b.putOperation(e.Record), b.attribute(e.Record))
+		b.record = *e.Record // the caller's stays as it is
+		if e.End != nil {
+			b.record.Outcome = &e.End.Outcome
+		}
+		return errors.Join(b.putOperation(&b.record), b.attribute(&b.record))
 	case e.Cause != nil:
 		return b.putCause(e.Cause)
 	case e.End != nil:

@@ -86,20 +86,15 @@ func (b *batch) replaceOperation(r *access.Record, k known, row []any) error {
 	return err
 }
 
-// operationRow gives the columns in the order of replaceOperation, and of insertOperation but for seq.
+// operationRow gives the columns in the order of replaceOperation, and of insertOperation but for seq. They are good until the next row.
 func (b *batch) operationRow(r *access.Record) ([]any, error) {
-	op := r.Operation
-	namespace, resource, names, docs, err0 := describe(&op)
+	op := &r.Operation
+	namespace, resource, names, docs, err0 := describe(op)
+	command := op.Command
 	op.Command = "" // has a column of its own
-	body, err1 := b.text(op.AppendJSON)
-	decision, err2 := b.text(r.Decision.AppendJSON)
-	var outcome any
-	var err3 error
-	if r.Outcome != nil {
-		outcome, err3 = b.text(r.Outcome.AppendJSON)
-	}
-	refused, err4 := optional(r.Refused)
-	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
+	body, decision, outcome, err1 := b.encode(r)
+	refused, err2 := optional(r.Refused)
+	if err := errors.Join(err0, err1, err2); err != nil {
 		return nil, err
 	}
 	message := ""
@@ -109,12 +104,12 @@ func (b *batch) operationRow(r *access.Record) ([]any, error) {
 	case r.Outcome != nil:
 		message = r.Outcome.Message
 	}
-	return []any{nanos(op.Time), op.Session, op.Principal.Key(), op.Principal.Name, op.Target.Name, op.Verb, namespace, resource,
-		int64(r.Decision.Effect), int64(r.Decision.Risk), r.Outcome == nil, r.Approval, names, message, r.Operation.Command,
-		body, decision, outcome, refused, docs, op.ID}, nil
+	return append(b.row[:0], nanos(op.Time), op.Session, op.Principal.Key(), op.Principal.Name, op.Target.Name, op.Verb, namespace, resource,
+		int64(r.Decision.Effect), int64(r.Decision.Risk), r.Outcome == nil, r.Approval, names, message, command,
+		body, decision, outcome, refused, docs, op.ID), nil
 }
 
-// describe says what op acts on, and moves its documents out of it.
+// describe says what op acts on, and moves its documents out of it, but not out of what it points at.
 func describe(op *access.Operation) (namespace, resource, names string, docs any, err error) {
 	namespace, resource, names = op.ActsOn()
 	if k := op.Kubernetes; k != nil && (k.Object != nil || k.Stored != nil) {
@@ -126,14 +121,25 @@ func describe(op *access.Operation) (namespace, resource, names string, docs any
 	return namespace, resource, names, docs, err
 }
 
-// text gives what is appended, in memory that is used again.
-func (b *batch) text(appendJSON func([]byte) ([]byte, error)) (string, error) {
-	out, err := appendJSON(b.scratch[:0])
-	if err != nil {
-		return "", err
+// encode gives a record's parts as JSON; outcome is nil where there is none.
+func (b *batch) encode(r *access.Record) (body, decision string, outcome any, err error) {
+	out, err1 := r.Operation.AppendJSON(b.scratch[:0])
+	first := len(out)
+	out, err2 := r.Decision.AppendJSON(out)
+	second := len(out)
+	var err3 error
+	if r.Outcome != nil {
+		out, err3 = r.Outcome.AppendJSON(out)
+	}
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return "", "", nil, err
 	}
 	b.scratch = out
-	return string(out), nil
+	all := string(out)
+	if r.Outcome != nil {
+		outcome = all[second:]
+	}
+	return all[:first], all[first:second], outcome, nil
 }
 
 func optional[T any](v *T) (any, error) {
