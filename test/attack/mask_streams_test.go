@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -125,15 +126,23 @@ func TestM43StreamsCutEverywhere(t *testing.T) {
 			t.Errorf("%s: %d placeholders: %q", what, n, got)
 		}
 	}
-	masked("a log that is followed", s.kubectl("", "logs", "-f", "log").Stdout)
+	var all sync.WaitGroup // each takes as long as the script does
+	all.Go(func() { masked("a log that is followed", s.kubectl("", "logs", "-f", "log").Stdout) })
 	for _, ws := range []string{"true", "false"} {
 		for _, flag := range []string{"-i", "-it"} {
-			masked("exec "+flag, s.kubectlEnv([]string{"KUBECTL_REMOTE_COMMAND_WEBSOCKETS=" + ws}, "", "exec", flag, "box", "--", "sh", "-c", script).Stdout)
+			all.Go(func() {
+				masked("exec "+flag, s.kubectlEnv([]string{"KUBECTL_REMOTE_COMMAND_WEBSOCKETS=" + ws}, "", "exec", flag, "box", "--", "sh", "-c", script).Stdout)
+			})
 		}
-		got := throughForwardTo(t, s.g.Kubeconfig(s.agent), s.ns, ws, 8000, "")
-		s.give("port-forward", []byte(got))
-		masked("port-forward", got)
 	}
+	all.Go(func() {
+		for _, ws := range []string{"true", "false"} { // the pod serves one at a time
+			got := throughForwardTo(t, s.g.Kubeconfig(s.agent), s.ns, ws, 8000, "")
+			s.give("port-forward", []byte(got))
+			masked("port-forward", got)
+		}
+	})
+	all.Wait()
 	s.check()
 }
 
