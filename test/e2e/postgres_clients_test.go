@@ -288,11 +288,17 @@ insert into ps values (1, 'twice');
 selec;
 \errverbose
 explain (costs off) select * from ps where id = 1;
+\lo_import FILE
+select md5(lo_get(:LASTOID)), :LASTOID as made \gset
+\echo :md5
+\lo_export :made FILE
+\lo_unlink :made
+\lo_export :made FILE
 drop table ps; drop sequence ps_seq;
 `
 
 // psqlChanges is what differs between two servers' sessions anyway.
-var psqlChanges = regexp.MustCompile(`server process with PID \d+|LOCATION: .*|.*\(every 0\.01s\)`)
+var psqlChanges = regexp.MustCompile(`lo_\w+ \d+|large object \d+|server process with PID \d+|LOCATION: .*|.*\(every 0\.01s\)`)
 
 // direct runs a program of PostgreSQL's round the gateway, as the role that the gateway has.
 func (x *database) direct(t *testing.T, stdin string, args ...string) string {
@@ -329,6 +335,7 @@ func (x *database) dumps(t *testing.T) {
 		`insert into other.part select i, 'epoch' from generate_series(1, 200) i; create view adults as select id, name from people where born < '1954-01-01'; create materialized view counted as select count(*) from people`,
 		`create function twice(int) returns int language plpgsql immutable as $$ begin return $1 * 2; end $$; create index on people (lower(name)); create index on people (twice(id))`,
 		`create function told() returns trigger language plpgsql as 'begin return new; end'; create trigger told before insert on people for each row execute function told()`,
+		`select lo_from_bytea(4242, decode(repeat('00ff27', 30000), 'hex'))`,
 		`alter table people enable row level security; create policy seen on people using (id > 0); comment on table people is E'it''s \\ "theirs"'; grant select on people to public; create rule r as on delete to adults do instead nothing`)
 	whole := func(database string) string {
 		return restricted.ReplaceAllString(x.direct(t, "", "pg_dump", "-d", database), "")

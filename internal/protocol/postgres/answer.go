@@ -124,6 +124,13 @@ func (r *relay) result(e *entry, m wire.Message) error {
 	}
 	r.touched = r.touched || o.hide.touches
 	switch m.Type {
+	case wire.FunctionCallResponse:
+		if err := r.add(o, m.Raw); err != nil {
+			return err
+		}
+		r.ended(o, "")
+		e.at++
+		return nil
 	case wire.RowDescription:
 		if err := o.hide.describe(m.Body); err != nil {
 			return err
@@ -220,7 +227,7 @@ func (r *relay) ready(m wire.Message) error {
 	found, gen := false, 0
 	for len(s.awaited) > 0 && !found {
 		e := s.awaited[0]
-		if found = e.kind == wire.Sync || e.kind == wire.Query; found && s.status == 'I' {
+		if found = e.kind == wire.Sync || e.whole(); found && s.status == 'I' {
 			s.idleGen, r.touched = e.gen, false
 		}
 		gen = e.gen

@@ -26,6 +26,9 @@ type entry struct {
 	gen           int
 }
 
+// whole reports whether its answer ends with ReadyForQuery by itself.
+func (e *entry) whole() bool { return e.kind == wire.Query || e.kind == wire.FunctionCall }
+
 func (e *entry) op() *operation {
 	if e != nil && e.at < len(e.ops) {
 		return e.ops[e.at]

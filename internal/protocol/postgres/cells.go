@@ -120,6 +120,13 @@ func (s *session) concealMessage(out *wire.Builder, m wire.Message, o *operation
 		name, v, rerr := wire.ReadPair(m.Body)
 		out.Begin(m.Type).Text(name).Text(text(v)).End()
 		err = rerr
+	case wire.FunctionCallResponse: // whoever called has room for what was to come, and no more
+		v, rerr := wire.ReadFunctionCallResponse(m.Body)
+		if _, k := concealed(scope, v); k > 0 {
+			n, v = k, nil
+		}
+		out.Begin(m.Type).Value(v).End()
+		err = rerr
 	case wire.RowDescription:
 		err = s.concealColumns(out, m, text)
 	default:

@@ -112,7 +112,7 @@ func (r *relay) message(m wire.Message) error {
 		return r.ready(m)
 	}
 	switch e.kind {
-	case wire.Query, wire.Execute:
+	case wire.Query, wire.Execute, wire.FunctionCall:
 		return r.result(e, m)
 	case wire.Parse:
 		return r.simple(e, m, wire.ParseComplete)

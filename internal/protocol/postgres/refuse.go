@@ -32,7 +32,7 @@ var states = map[access.Code]string{
 func refusalFields(severity string, why *access.Refusal) []wire.Report {
 	var said *grammar.SyntaxError
 	if errors.As(why.Cause, &said) { // in the server's words, whose parser it is, so that a client shows where it stands
-		out := []wire.Report{{Code: 'S', Text: severity}, {Code: 'V', Text: severity}, {Code: 'C', Text: states[why.Code]}, {Code: 'M', Text: said.Message}, {Code: 'H', Text: said.Hint}, {Code: 'F', Text: "gatebook"}}
+		out := []wire.Report{{Code: 'S', Text: severity}, {Code: 'V', Text: severity}, {Code: 'C', Text: states[why.Code]}, {Code: 'M', Text: said.Message}, {Code: 'D', Text: said.Detail}, {Code: 'H', Text: said.Hint}, {Code: 'F', Text: "gatebook"}}
 		if said.Position > 0 {
 			out = append(out, wire.Report{Code: 'P', Text: strconv.Itoa(said.Position)})
 		}

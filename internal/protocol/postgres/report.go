@@ -32,7 +32,7 @@ func (r *relay) failure(e *entry, m wire.Message) error {
 	for i := e.at + 1; i < len(e.ops); i++ {
 		r.ended(e.ops[i], "it did not run: a statement before it in the same message failed")
 	}
-	if e.kind == wire.Query {
+	if e.whole() {
 		e.at = len(e.ops)
 		return nil
 	}

@@ -50,7 +50,7 @@ func (s *session) message(m wire.Message) error {
 		}
 		return s.flush()
 	case wire.FunctionCall:
-		return s.refuseUndecided("call", "a function by its number", access.Refuse(access.CodeDenied, nil, "functions are not called by number (FunctionCall); use SELECT"), true)
+		return s.functionCall(m)
 	}
 	return access.Refuse(access.CodeMalformed, nil, "a message of type %q is not known", m.Type)
 }
@@ -109,11 +109,16 @@ func (s *session) query(m wire.Message) error {
 	if err := s.forward(e.ops[0].p, m.Raw, e); err != nil {
 		return err
 	}
+	s.pipelineEnds()
+	return nil
+}
+
+// pipelineEnds is behind a message that ends with ReadyForQuery by itself.
+func (s *session) pipelineEnds() {
 	s.open = false
 	s.mu.Lock()
 	s.gen++
 	s.mu.Unlock()
-	return nil
 }
 
 // read gives the statements of a text, or says why it cannot be read with certainty.
@@ -128,7 +133,7 @@ func (s *session) read(text string) ([]*grammar.Statement, *access.Refusal) {
 	if err != nil {
 		var said *grammar.SyntaxError
 		if errors.As(err, &said) {
-			err = &grammar.SyntaxError{Message: s.conceal(said.Message), Position: said.Position, Hint: said.Hint}
+			err = &grammar.SyntaxError{Message: s.conceal(said.Message), Position: said.Position, Detail: said.Detail, Hint: said.Hint}
 		}
 		return nil, access.Refuse(access.CodeMalformed, err, "the statement cannot be read: %s", s.conceal(err.Error()))
 	}

@@ -414,8 +414,8 @@ func TestSyntaxErrorsAreTheServersOwn(t *testing.T) {
 	if got['C'] != "42601" || got['M'] != `syntax error at or near "from"` || got['P'] != "15" || got['F'] != "gatebook" || !strings.Contains(direct, "42601: "+got['M']) || !strings.Contains(direct, "LINE 2:") {
 		t.Errorf("%q, and directly %q", got, direct)
 	}
-	for _, sql := range []string{`select U&'\ '`, `select E'\u1'`, "drop operator === (int4)", "select 1 limit 1, 2"} {
-		if got, direct := said(sql), w.p.Psql(t, w.db, sql+";"); got['H'] == "" || !strings.Contains(direct, got['M']+"\n") || !strings.Contains(direct, "HINT:  "+got['H']+"\n") {
+	for _, sql := range []string{`select U&'\ '`, `select E'\u1'`, "drop operator === (int4)", "select 1 limit 1, 2", "create policy p on t as neither", "create publication p for t, table u"} {
+		if got, direct := said(sql), w.p.Psql(t, w.db, sql+";"); got['H']+got['D'] == "" || !strings.Contains(direct, got['M']+"\n") || !strings.Contains(direct, "HINT:  "+got['H']+"\n") && !strings.Contains(direct, "DETAIL:  "+got['D']+"\n") {
 			t.Errorf("%s: %q, and directly %q", sql, got, direct)
 		}
 	}

@@ -189,6 +189,12 @@ func FuzzMessages(f *testing.F) {
 					x.Format(i)
 				}
 			}
+			if _, x, err := ReadFunctionCall(body); err == nil {
+				for i := range x.Values {
+					x.Format(i)
+				}
+			}
+			_, _ = ReadFunctionCallResponse(body)
 			_, _, _ = ReadNamed(body)
 			_, _, _ = ReadExecute(body)
 			_, _ = ReadRowDescription(body)

@@ -38,6 +38,7 @@ const (
 	DataRow              = 'D'
 	EmptyQueryResponse   = 'I'
 	ErrorResponse        = 'E'
+	FunctionCallResponse = 'V'
 	NegotiateProtocol    = 'v'
 	NoData               = 'n'
 	NoticeResponse       = 'N'
@@ -173,6 +174,30 @@ func ReadBind(body []byte) (Binding, error) {
 		return b, fmt.Errorf("%w: %d formats for %d parameters", ErrField, n, len(b.Values))
 	}
 	return b, d.end()
+}
+
+// ReadFunctionCall reads a FunctionCall: the function's number, and in a Binding without names its arguments and the result's format.
+func ReadFunctionCall(body []byte) (function uint32, b Binding, err error) {
+	d := decoder{b: body}
+	function = uint32(d.int32())
+	for range d.count() {
+		b.Formats = append(b.Formats, d.int16())
+	}
+	for range d.count() {
+		b.Values = append(b.Values, d.value())
+	}
+	b.Results = []int{d.int16()}
+	if n := len(b.Formats); n > 1 && n != len(b.Values) {
+		return 0, b, fmt.Errorf("%w: %d formats for %d arguments", ErrField, n, len(b.Values))
+	}
+	return function, b, d.end()
+}
+
+// ReadFunctionCallResponse reads what a function gave; nil: NULL.
+func ReadFunctionCallResponse(body []byte) ([]byte, error) {
+	d := decoder{b: body}
+	v := d.value()
+	return v, d.end()
 }
 
 // Format is that of value i.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -207,8 +208,8 @@ type SyntaxError struct {
 	Message string
 	// Position is the character at which it stands, from 1; 0 where it is at none.
 	Position int
-	// Hint is what to do, where the parser says; empty: it does not.
-	Hint string
+	// Detail is what more there is to say, and Hint what to do, where the parser says; empty: it does not.
+	Detail, Hint string
 }
 
 func (e *SyntaxError) Error() string { return e.Message }
@@ -225,7 +226,8 @@ func (g *Grammar) read(text string) (out []*Statement, err error) {
 	b, err := g.parser.Parse(text)
 	var said *libpgquery.Error
 	if errors.As(err, &said) {
-		return nil, &SyntaxError{Message: said.Message, Position: said.Position, Hint: hintOf(said)}
+		detail, hint := moreOf(said)
+		return nil, &SyntaxError{Message: said.Message, Position: said.Position, Detail: detail, Hint: hint}
 	}
 	if err != nil {
 		return nil, err
@@ -252,19 +254,23 @@ func (g *Grammar) read(text string) (out []*Statement, err error) {
 	return out, nil
 }
 
-// hintOf is the parser's own hint, which the library does not give on (gram.y, scan.l and parser.c have no others of syntax).
-func hintOf(said *libpgquery.Error) string {
+// moreOf is what the parser says beside the message, which the library does not give on (gram.y, scan.l and parser.c have no others of syntax).
+func moreOf(said *libpgquery.Error) (detail, hint string) {
 	switch {
 	case said.Message == "missing argument":
-		return "Use NONE to denote the missing argument of a unary operator."
+		hint = "Use NONE to denote the missing argument of a unary operator."
 	case said.Message == "LIMIT #,# syntax is not supported":
-		return "Use separate LIMIT and OFFSET clauses."
+		hint = "Use separate LIMIT and OFFSET clauses."
+	case strings.HasPrefix(said.Message, "unrecognized row security option "):
+		hint = "Only PERMISSIVE or RESTRICTIVE policies are supported currently."
+	case said.Message == "invalid publication object list":
+		detail = "One of TABLE or TABLES IN SCHEMA must be specified before a standalone table or schema name."
 	case said.Message == "invalid Unicode escape" && said.Function == "str_udeescape":
-		return `Unicode escapes must be \XXXX or \+XXXXXX.`
+		hint = `Unicode escapes must be \XXXX or \+XXXXXX.`
 	case said.Message == "invalid Unicode escape":
-		return `Unicode escapes must be \uXXXX or \UXXXXXXXX.`
+		hint = `Unicode escapes must be \uXXXX or \UXXXXXXXX.`
 	}
-	return ""
+	return detail, hint
 }
 
 // Add joins what t can do to s.

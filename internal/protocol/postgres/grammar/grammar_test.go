@@ -100,6 +100,9 @@ func TestPartsAreTheWhole(t *testing.T) {
 
 func FuzzRead(f *testing.F) {
 	g := shared()
+	if err := g.Wait(); err != nil { // a fuzzer takes what is not done in ten seconds for hung
+		f.Fatal(err)
+	}
 	for _, s := range []string{"select 1; delete from t", "select E'\\'' -- x", "with recursive a as (select 1 union select * from a) select * from a", "copy t to stdout", "set role x", "select U&'d!0061' uescape '!'"} {
 		f.Add(s)
 	}
