@@ -108,12 +108,26 @@ func (o *connectOptions) run(cmd *cobra.Command, database string, command []stri
 	return runWith(ctx, command, env)
 }
 
+// listenHere listens at the address that was given, which must be of this machine alone: what comes there is not encrypted, and acts
+// as whoever runs this.
+func (o *connectOptions) listenHere() (net.Listener, error) {
+	l, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return nil, fmt.Errorf("listening for clients: %w", err)
+	}
+	if at, ok := l.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
+		l.Close()
+		return nil, usageError{fmt.Errorf("--listen %s: what listens without TLS is for this machine alone; give 127.0.0.1:PORT", o.listen)}
+	}
+	return l, nil
+}
+
 // listener listens for clients, in a folder that only its owner can look into where no address is given.
 func (o *connectOptions) listener(name string) (net.Listener, map[string]string, error) {
 	if o.listen != "" {
-		l, err := net.Listen("tcp", o.listen)
+		l, err := o.listenHere()
 		if err != nil {
-			return nil, nil, fmt.Errorf("listening for clients: %w", err)
+			return nil, nil, err
 		}
 		host, port, err := net.SplitHostPort(l.Addr().String())
 		return l, map[string]string{"PGHOST": host, "PGPORT": port}, err

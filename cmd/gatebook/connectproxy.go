@@ -55,14 +55,11 @@ func (o *connectOptions) runProxy(cmd *cobra.Command, command []string) error {
 	if o.listen == "" {
 		o.listen = "127.0.0.1:0"
 	}
-	l, err := net.Listen("tcp", o.listen)
+	l, err := o.listenHere()
 	if err != nil {
-		return fmt.Errorf("listening for clients: %w", err)
+		return err
 	}
 	defer l.Close()
-	if at, ok := l.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
-		return usageError{fmt.Errorf("--listen %s: a proxy without TLS is for this machine alone; give 127.0.0.1:PORT", o.listen)}
-	}
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
 	s := &http.Server{Handler: p, ReadHeaderTimeout: 20 * time.Second, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
