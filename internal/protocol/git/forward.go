@@ -3,16 +3,14 @@ package git
 import (
 	"bytes"
 	"context"
-	"errors"
+	"gatebook/internal/access"
+	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"io"
 	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
-	"time"
-
-	"gatebook/internal/access"
-	"gatebook/internal/gate"
 )
 
 // maxErrorBytes bounds an upstream's error that is relayed.
@@ -26,7 +24,7 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 		out.Duration = x.h.o.Now().Sub(began)
 		x.end(p, out)
 	}()
-	defer cutWrites(w, p)()
+	defer protocol.CutWrites(w, p)()
 	s := &sink{w: w, p: p}
 	err := x.send(s, p, &out)
 	out.ResponseBytes, out.Truncated = s.delivered, ""
@@ -52,52 +50,12 @@ func (x *exchange) end(p gate.Permit, out access.Outcome) {
 func (x *exchange) failed(p gate.Permit, err error) *access.Refusal {
 	level := slog.LevelWarn
 	if x.r.Context().Err() != nil {
-		err, level = &clientError{err}, slog.LevelDebug // a client that has gone is no news
+		err, level = &protocol.ClientError{Err: err}, slog.LevelDebug // a client that has gone is no news
 	}
-	why := *cause(p, err)
+	why := *protocol.Cause(p, err)
 	why.Operation, why.Session = p.Operation().ID, p.Operation().Session
 	x.h.o.Log.Log(context.WithoutCancel(x.r.Context()), level, "a permitted operation failed", "operation", why.Operation, "code", why.Code, "message", why.Message, "cause", why.Cause)
 	return &why
-}
-
-// cause says why an answer did not reach the client: a revocation before anything else.
-func cause(p gate.Permit, err error) *access.Refusal {
-	var why, ended *access.Refusal
-	var lost *clientError
-	switch {
-	case errors.As(context.Cause(p.Context()), &ended):
-		return ended
-	case errors.As(err, &lost), p.Context().Err() != nil:
-		return access.Refuse(access.CodeUpstream, err, "the client went away")
-	case errors.As(err, &why):
-		return why
-	}
-	return access.Refuse(access.CodeUpstream, err, "the answer could not be relayed")
-}
-
-// cutGrace is how long a client that is being cut has to take what it was sent.
-const cutGrace = 500 * time.Millisecond
-
-// cutWrites makes a write that the client does not take fail soon after the permit's context has ended. What it returns
-// undoes that, and comes before the permit ends.
-func cutWrites(w http.ResponseWriter, p gate.Permit) (undo func()) {
-	c := http.NewResponseController(w)
-	deadline := func(t time.Time) {
-		if err := c.SetWriteDeadline(t); err != nil {
-			return // the connection has gone, or is a test's and has none
-		}
-	}
-	set := make(chan struct{})
-	stop := context.AfterFunc(p.Context(), func() {
-		deadline(time.Now().Add(cutGrace))
-		close(set)
-	})
-	return func() {
-		if !stop() {
-			<-set
-			deadline(time.Time{}) // the connection may be used again
-		}
-	}
 }
 
 // request is what goes upstream: the client's own path, query and body, the latter decoded.

@@ -9,6 +9,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
 )
 
@@ -34,7 +35,7 @@ func (x *exchange) forwardPush(w http.ResponseWriter, t *teller) {
 			x.end(u.permit, own)
 		}
 	}()
-	defer cutWrites(w, carrier)()
+	defer protocol.CutWrites(w, carrier)()
 	s := &sink{w: w, p: carrier, status: http.StatusOK, mediaType: pushResult, begun: t.begun}
 	err := x.sendPush(s, carrier, t, &out)
 	out.ResponseBytes, out.Truncated = s.delivered+int64(len(t.said)), ""

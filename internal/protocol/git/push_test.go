@@ -2,6 +2,7 @@ package git
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -363,6 +364,31 @@ func TestSymbolicRefs(t *testing.T) {
 	for _, r := range w.Records() {
 		if r.Refused == nil && r.Outcome == nil {
 			t.Errorf("%s has no end", r.Operation.Command)
+		}
+	}
+}
+
+// A credential that nobody knew stands in no record of a push: not in its options, nor in commits' messages and paths; policy and the
+// host have it as it is.
+func TestCredentialsInPushesAreNotRecorded(t *testing.T) {
+	w := newWorld(t)
+	w.git(w.repo, "config", "receive.advertisePushOptions", "true")
+	key := "gh" + "p_" + strings.Repeat("Aa9xQz", 6)
+	id := w.commit("use "+key+" for now", map[string]string{key: "1"})
+	a := w.push(commands(report+" push-options", zeros+" "+id+" refs/heads/main") + packet("token="+key) + "0000" + string(w.pack(id)))
+	if !strings.Contains(a.body, "ok refs/heads/main") {
+		t.Fatalf("%d %q", a.code, a.body)
+	}
+	op := w.decided()["refs/heads/main"]
+	if exact := op.ExactGit; exact.Options[0] != "token="+key || !strings.Contains(exact.Commits[0].Message, key) || exact.Paths[0] != key {
+		t.Errorf("policy saw %+v", exact)
+	}
+	if b := w.Recorded(); strings.Contains(string(b), key) || !strings.Contains(string(b), access.PlaceholderPrefix) {
+		t.Error("the record holds it")
+	}
+	for _, r := range w.Records() {
+		if b, err := json.Marshal(r); err != nil || strings.Contains(string(b), key) {
+			t.Errorf("the index has %s", b)
 		}
 	}
 }

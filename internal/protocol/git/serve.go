@@ -9,6 +9,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/mask"
 	"gatebook/internal/protocol"
 )
 
@@ -51,13 +52,17 @@ func (x *exchange) payload() io.Reader {
 	if x.body.Size() == 0 {
 		return nil
 	}
-	return &masked{src: x.body.Reader(), x: x}
+	if x.push == nil || x.push.packAt < 0 {
+		return &masked{src: x.body.Reader(), scope: x.scope.Claimed()}
+	}
+	at := x.push.packAt // behind it all is compressed, and detectors would look for nothing
+	return io.MultiReader(&masked{src: io.LimitReader(x.body.Reader(), at), scope: x.scope.Claimed()}, &masked{src: x.body.From(at), scope: x.scope.Quiet()})
 }
 
 // masked reads src through a masker, without a goroutine of its own.
 type masked struct {
 	src   io.Reader
-	x     *exchange
+	scope *mask.Scope
 	text  io.WriteCloser
 	ready buffer
 	at    int // of ready, up to which it was given
@@ -67,7 +72,7 @@ type masked struct {
 
 func (m *masked) Read(p []byte) (int, error) {
 	if m.text == nil {
-		m.text = m.x.scope.Claimed().Text(&m.ready)
+		m.text = m.scope.Text(&m.ready)
 	}
 	for m.at == len(m.ready.b) && !m.done {
 		m.ready.b, m.at = m.ready.b[:0], 0

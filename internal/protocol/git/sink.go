@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
 )
 
@@ -19,11 +20,6 @@ type sink struct {
 	delivered int64
 }
 
-// clientError is a failure to write to the client.
-type clientError struct{ error }
-
-func (e *clientError) Unwrap() error { return e.error }
-
 func (s *sink) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -35,7 +31,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	n, err := s.w.Write(b)
 	s.delivered += int64(n)
 	if err != nil {
-		return n, &clientError{err}
+		return n, &protocol.ClientError{Err: err}
 	}
 	return n, nil
 }
@@ -63,7 +59,7 @@ func (s *sink) flush() error {
 
 func flush(w http.ResponseWriter) error {
 	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return &clientError{err}
+		return &protocol.ClientError{Err: err}
 	}
 	return nil
 }

@@ -14,12 +14,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/watch"
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 )
 
 // forward sends a permitted request and relays the answer. It ends the permit, whatever happens.
@@ -32,7 +32,7 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 			x.h.o.Log.Error("ending the record of an operation", "operation", x.op.ID, "error", err)
 		}
 	}()
-	defer cutWrites(w, p)()
+	defer protocol.CutWrites(w, p)()
 	s := &sink{w: w, p: p, isHead: x.r.Method == http.MethodHead}
 	err := x.send(s, p, &out)
 	out.ResponseBytes = s.delivered
@@ -41,9 +41,9 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 		return
 	}
 	if x.r.Context().Err() != nil {
-		err = &clientError{err}
+		err = &protocol.ClientError{Err: err}
 	}
-	why := cause(p, err)
+	why := protocol.Cause(p, err)
 	x.hideRefusal(why)
 	level := slog.LevelWarn
 	if x.r.Context().Err() != nil {
@@ -85,47 +85,6 @@ func (x *exchange) endWatch(s *sink, why *access.Refusal) bool {
 		err = s.flush()
 	}
 	return err == nil
-}
-
-// cutGrace is how long a client that is being cut has to take what it was sent.
-const cutGrace = 500 * time.Millisecond
-
-// cutWrites makes a write that the client does not take fail soon after the permit's context has ended. What it returns
-// undoes that, and comes before the permit ends.
-func cutWrites(w http.ResponseWriter, p gate.Permit) (undo func()) {
-	c := http.NewResponseController(w)
-	deadline := func(t time.Time) {
-		if err := c.SetWriteDeadline(t); err != nil {
-			return // the connection has gone, or is a test's and has none
-		}
-	}
-	set := make(chan struct{})
-	stop := context.AfterFunc(p.Context(), func() {
-		deadline(time.Now().Add(cutGrace))
-		close(set)
-	})
-	return func() {
-		if !stop() {
-			<-set
-			deadline(time.Time{}) // the connection may be used again
-		}
-	}
-}
-
-// cause says why an answer did not reach the client: a revocation before anything else.
-func cause(p gate.Permit, err error) *access.Refusal {
-	var why, ended *access.Refusal
-	var lost *clientError
-	switch {
-	case errors.As(context.Cause(p.Context()), &ended):
-		own := *ended // all that was cut with it have the same
-		return &own
-	case errors.As(err, &lost), p.Context().Err() != nil:
-		return access.Refuse(access.CodeUpstream, err, "the client went away")
-	case errors.As(err, &why):
-		return why
-	}
-	return access.Refuse(access.CodeUpstream, err, "the answer could not be relayed")
 }
 
 // send asks the upstream and relays what it answers.

@@ -13,6 +13,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/mask"
+	"gatebook/internal/protocol"
 )
 
 // A value is recognised only once it is known. What comes out of a pod may hold any Secret that the pod uses, and the
@@ -41,7 +42,7 @@ func (x *exchange) learnBefore(p gate.Permit) *access.Refusal {
 	if err == nil {
 		return nil
 	}
-	return cause(p, err)
+	return protocol.Cause(p, err)
 }
 
 // refusePermitted answers a client whose permitted operation does not go on, and ends the permit.

@@ -10,6 +10,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/guard"
+	"gatebook/internal/protocol"
 	"gatebook/internal/protocol/kubernetes/stream"
 	"gatebook/internal/wire/websocket"
 )
@@ -99,7 +100,7 @@ func (s *logSocket) WriteHeader(status int) {
 func (s *logSocket) cut() {
 	var why *access.Refusal
 	if errors.As(context.Cause(s.permit.Context()), &why) {
-		time.AfterFunc(cutGrace, s.ws.Abort)
+		time.AfterFunc(protocol.CutGrace, s.ws.Abort)
 	}
 }
 
@@ -119,7 +120,7 @@ func (s *logSocket) forget() {
 		s.fell(err)
 	}
 	s.gone()
-	time.AfterFunc(cutGrace, s.ws.Abort)
+	time.AfterFunc(protocol.CutGrace, s.ws.Abort)
 }
 
 func (s *logSocket) Write(b []byte) (int, error) {

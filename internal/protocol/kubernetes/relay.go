@@ -10,6 +10,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/mask"
+	"gatebook/internal/protocol"
 )
 
 const (
@@ -138,7 +139,7 @@ func (x *exchange) pump(s *sink, body io.Reader, f filter, t *transcoder, out *a
 // unmaskable keeps the errors of the record and of the client apart from those of the masking itself.
 func unmaskable(err error) error {
 	var why *access.Refusal
-	var lost *clientError
+	var lost *protocol.ClientError
 	if errors.As(err, &why) || errors.As(err, &lost) || errors.Is(err, errEnough) {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
 )
 
@@ -26,11 +27,6 @@ type sink struct {
 	delivered int64
 	last      byte // of what was delivered
 }
-
-// clientError is a failure to write to the client.
-type clientError struct{ error }
-
-func (e *clientError) Unwrap() error { return e.error }
 
 // errEnough says that the client has as much as it asked for.
 var errEnough = errors.New("the client asked for no more")
@@ -54,7 +50,7 @@ func (s *sink) Write(b []byte) (int, error) {
 		s.last = b[n-1]
 	}
 	if err != nil {
-		return n, &clientError{err}
+		return n, &protocol.ClientError{Err: err}
 	}
 	return n, enough
 }
@@ -87,7 +83,7 @@ func (s *sink) flush() error {
 		return err
 	}
 	if err := http.NewResponseController(s.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return &clientError{err}
+		return &protocol.ClientError{Err: err}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"gatebook/internal/protocol/kubernetes/stream"
 	"gatebook/internal/recording"
 	"gatebook/internal/spool"
@@ -149,7 +150,7 @@ func (h *Handler) relayDeclined(w http.ResponseWriter, r *http.Request, p gate.P
 	if err == nil {
 		return out
 	}
-	why := cause(p, err)
+	why := protocol.Cause(p, err)
 	out.Message = why.Message
 	if s.begun {
 		out.Truncated = why.Message

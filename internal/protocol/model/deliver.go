@@ -2,15 +2,13 @@ package model
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"maps"
-	"net/http"
-	"time"
-
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
+	"maps"
+	"net/http"
 )
 
 // delivery is an answer on its way to the client: what the client is given is in the book first.
@@ -28,11 +26,6 @@ type delivery struct {
 	// short is how an answer that the client has as it came is not the whole of one; empty: it is.
 	short string
 }
-
-// clientError is a failure to write to the client.
-type clientError struct{ error }
-
-func (e *clientError) Unwrap() error { return e.error }
 
 // begin sends the status line, once. The header is in the book first.
 func (d *delivery) begin() error {
@@ -63,7 +56,7 @@ func (d *delivery) deliver(b []byte) error {
 	n, err := d.w.Write(b)
 	d.delivered += int64(n)
 	if err != nil {
-		return &clientError{err}
+		return &protocol.ClientError{Err: err}
 	}
 	return d.flush()
 }
@@ -73,7 +66,7 @@ func (d *delivery) flush() error {
 		return err
 	}
 	if err := http.NewResponseController(d.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return &clientError{err}
+		return &protocol.ClientError{Err: err}
 	}
 	return nil
 }
@@ -102,29 +95,4 @@ func (d *delivery) withoutKnown(b []byte) ([]byte, error) {
 	err := t.Close()
 	d.out.Masked += t.Masked()
 	return out.Bytes(), err
-}
-
-// cutGrace is how long a client that is being cut has to take what it was sent.
-const cutGrace = 500 * time.Millisecond
-
-// cutWrites makes a write that the client does not take fail soon after the permit's context has ended. What it returns
-// undoes that, and comes before the permit ends.
-func cutWrites(w http.ResponseWriter, p gate.Permit) (undo func()) {
-	c := http.NewResponseController(w)
-	deadline := func(t time.Time) {
-		if err := c.SetWriteDeadline(t); err != nil {
-			return // the connection has gone, or is a test's and has none
-		}
-	}
-	set := make(chan struct{})
-	stop := context.AfterFunc(p.Context(), func() {
-		deadline(time.Now().Add(cutGrace))
-		close(set)
-	})
-	return func() {
-		if !stop() {
-			<-set
-			deadline(time.Time{}) // the connection may be used again
-		}
-	}
 }

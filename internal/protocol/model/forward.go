@@ -3,7 +3,6 @@ package model
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"mime"
@@ -13,6 +12,7 @@ import (
 
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
 )
 
@@ -27,16 +27,16 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 			x.h.o.Log.Error("ending the record of an operation", "operation", x.op.ID, "error", err)
 		}
 	}()
-	defer cutWrites(w, p)()
+	defer protocol.CutWrites(w, p)()
 	err := d.send()
 	out.Truncated = d.short
 	if err == nil {
 		return
 	}
 	if x.r.Context().Err() != nil {
-		err = &clientError{err}
+		err = &protocol.ClientError{Err: err}
 	}
-	why := x.hideRefusal(cause(p, err))
+	why := x.hideRefusal(protocol.Cause(p, err))
 	x.h.o.Log.Log(context.WithoutCancel(x.r.Context()), slog.LevelInfo, "a permitted call of a model did not end well", "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
 	if d.begun {
 		out.Truncated = why.Message
@@ -46,23 +46,6 @@ func (x *exchange) forward(w http.ResponseWriter, p gate.Permit) {
 	out.Message = why.Message
 	out.Code, _ = statusOf(why)
 	x.h.Refuse(w, x.r, why)
-}
-
-// cause says why an answer did not reach the client: a revocation before anything else.
-func cause(p gate.Permit, err error) *access.Refusal {
-	var why, ended *access.Refusal
-	var lost *clientError
-	switch {
-	case errors.As(context.Cause(p.Context()), &ended):
-		own := *ended // all that was cut with it have the same
-		return &own
-	case errors.As(err, &lost), p.Context().Err() != nil:
-		return access.Refuse(access.CodeUpstream, err, "the client went away")
-	case errors.As(err, &why):
-		own := *why
-		return &own
-	}
-	return access.Refuse(access.CodeUpstream, err, "the answer could not be relayed")
 }
 
 // send asks the provider and relays what it answers. The whole request is in the book first.

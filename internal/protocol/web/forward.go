@@ -2,16 +2,14 @@ package web
 
 import (
 	"context"
-	"errors"
+	"gatebook/internal/access"
+	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
-	"time"
-
-	"gatebook/internal/access"
-	"gatebook/internal/gate"
 )
 
 // forward sends a permitted request and relays the answer. It ends the permit, whatever happens.
@@ -40,7 +38,7 @@ func (x *exchange) conclude(w http.ResponseWriter, p gate.Permit, relay func(*si
 			x.h.o.Log.Error("ending the record of an operation", "operation", x.op.ID, "error", err)
 		}
 	}()
-	defer cutWrites(w, p)()
+	defer protocol.CutWrites(w, p)()
 	s := &sink{w: w, p: p, isHead: x.r.Method == http.MethodHead}
 	err := relay(s, &out)
 	out.ResponseBytes, failed = s.delivered, false
@@ -48,9 +46,9 @@ func (x *exchange) conclude(w http.ResponseWriter, p gate.Permit, relay func(*si
 		return
 	}
 	if x.r.Context().Err() != nil {
-		err = &clientError{err}
+		err = &protocol.ClientError{Err: err}
 	}
-	why := cause(p, err)
+	why := protocol.Cause(p, err)
 	level := slog.LevelWarn
 	if x.r.Context().Err() != nil {
 		level = slog.LevelDebug // a client that has gone is no news
@@ -69,48 +67,6 @@ func (x *exchange) conclude(w http.ResponseWriter, p gate.Permit, relay func(*si
 	log("a permitted operation failed")
 	out.Code = status(why)
 	x.refuse(w, why)
-}
-
-// cutGrace is how long a client that is being cut has to take what it was sent.
-const cutGrace = 500 * time.Millisecond
-
-// cutWrites makes a write that the client does not take fail soon after the permit's context has ended. What it returns
-// undoes that, and comes before the permit ends.
-func cutWrites(w http.ResponseWriter, p gate.Permit) (undo func()) {
-	c := http.NewResponseController(w)
-	deadline := func(t time.Time) {
-		if err := c.SetWriteDeadline(t); err != nil {
-			return // the connection has gone, or is a test's and has none
-		}
-	}
-	set := make(chan struct{})
-	stop := context.AfterFunc(p.Context(), func() {
-		deadline(time.Now().Add(cutGrace))
-		close(set)
-	})
-	return func() {
-		if !stop() {
-			<-set
-			deadline(time.Time{}) // the connection may be used again
-		}
-	}
-}
-
-// cause says why an answer did not reach the client: a revocation before anything else.
-func cause(p gate.Permit, err error) *access.Refusal {
-	var why, ended *access.Refusal
-	var lost *clientError
-	switch {
-	case errors.As(context.Cause(p.Context()), &ended):
-		own := *ended // all that was cut with it have the same
-		return &own
-	case errors.As(err, &lost), p.Context().Err() != nil:
-		return access.Refuse(access.CodeUpstream, err, "the client went away")
-	case errors.As(err, &why):
-		own := *why
-		return &own
-	}
-	return access.Refuse(access.CodeUpstream, err, "the answer could not be relayed")
 }
 
 // send asks the service.

@@ -26,7 +26,7 @@ func (p *Proxy) intercept(w http.ResponseWriter, r *http.Request, by protocol.Ca
 		return
 	}
 	defer down.Close()
-	stop := context.AfterFunc(r.Context(), func() { time.AfterFunc(cutGrace, func() { down.Close() }) })
+	stop := context.AfterFunc(r.Context(), func() { time.AfterFunc(protocol.CutGrace, func() { down.Close() }) })
 	defer stop()
 	in := &inside{proxy: p, by: by, target: t, origin: origin}
 	tc := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: in.certificate}

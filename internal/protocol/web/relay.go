@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatebook/internal/access"
+	"gatebook/internal/protocol"
 )
 
 const relayBytes = 32 << 10
@@ -137,7 +138,7 @@ func (x *exchange) pump(s *sink, resp *http.Response, f filter, mediaType string
 // unmaskable keeps the errors of the record and of the client apart from those of the masking itself.
 func unmaskable(err error) error {
 	var why *access.Refusal
-	var lost *clientError
+	var lost *protocol.ClientError
 	if errors.As(err, &why) || errors.As(err, &lost) {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"gatebook/internal/gate"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
 )
 
@@ -23,11 +24,6 @@ type sink struct {
 	delivered int64
 }
 
-// clientError is a failure to write to the client.
-type clientError struct{ error }
-
-func (e *clientError) Unwrap() error { return e.error }
-
 func (s *sink) Write(b []byte) (int, error) {
 	if len(b) == 0 || s.isHead {
 		return len(b), s.begin()
@@ -41,7 +37,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	n, err := s.w.Write(b)
 	s.delivered += int64(n)
 	if err != nil {
-		return n, &clientError{err}
+		return n, &protocol.ClientError{Err: err}
 	}
 	return n, nil
 }
@@ -92,7 +88,7 @@ func (s *sink) flush() error {
 		return err
 	}
 	if err := http.NewResponseController(s.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return &clientError{err}
+		return &protocol.ClientError{Err: err}
 	}
 	return nil
 }

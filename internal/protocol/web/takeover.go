@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"gatebook/internal/protocol"
 )
 
 // taken is a client's side of a tunnel: of HTTP/1.1 a connection that was taken over, of HTTP/2 a stream.
@@ -119,7 +121,7 @@ func (s *stream) Read(b []byte) (int, error) {
 // CloseWrite ends the stream a moment later: that alone tells the client that nothing more comes.
 func (s *stream) CloseWrite() error {
 	s.ending.Store(true)
-	time.AfterFunc(cutGrace, func() { s.Conn.Close() })
+	time.AfterFunc(protocol.CutGrace, func() { s.Conn.Close() })
 	return nil
 }
 
@@ -134,7 +136,7 @@ func (s *stream) Close() error {
 		go func() { s.live.Wait(); close(done) }()
 		select {
 		case <-done:
-		case <-time.After(cutGrace):
+		case <-time.After(protocol.CutGrace):
 			s.failed = errors.Join(s.failed, s.c.SetWriteDeadline(past))
 			<-done
 		}

@@ -14,6 +14,7 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/gate"
 	"gatebook/internal/guard"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
 )
 
@@ -30,7 +31,7 @@ func (x *exchange) tunnel(w http.ResponseWriter, p gate.Permit, proxy *Proxy) {
 	}()
 	up, err := x.h.o.Upstream.Tunnel(p, x.origin.Host)
 	if err != nil {
-		why := cause(p, err)
+		why := protocol.Cause(p, err)
 		why.Operation, why.Session = x.op.ID, x.op.Session
 		out.Code, out.Message, out.Truncated = status(why), why.Message, ""
 		proxy.Refuse(w, x.r, why)
@@ -52,7 +53,7 @@ func (x *exchange) tunnel(w http.ResponseWriter, p gate.Permit, proxy *Proxy) {
 		err = x.pipe(p, down, up, hello, &out)
 	}
 	if err != nil {
-		why := cause(p, err)
+		why := protocol.Cause(p, err)
 		out.Message, out.Truncated = why.Message, why.Message
 		x.h.o.Log.Info("a tunnel was cut off", "operation", x.op.ID, "code", why.Code, "message", why.Message, "cause", why.Cause)
 	}
@@ -61,7 +62,7 @@ func (x *exchange) tunnel(w http.ResponseWriter, p gate.Permit, proxy *Proxy) {
 // greeted reads what the client begins with: it must be TLS, for this host.
 func greeted(down net.Conn, host string, within time.Duration) ([]byte, error) {
 	if err := down.SetReadDeadline(time.Now().Add(within)); err != nil {
-		return nil, &clientError{err}
+		return nil, &protocol.ClientError{Err: err}
 	}
 	var seen bytes.Buffer
 	name, err := serverName(io.TeeReader(io.LimitReader(down, maxHello), &seen))
@@ -74,7 +75,7 @@ func greeted(down net.Conn, host string, within time.Duration) ([]byte, error) {
 		return nil, access.Refuse(access.CodeDenied, nil, "the TLS in the tunnel does not say that it is for %s", host)
 	}
 	if err := down.SetReadDeadline(time.Time{}); err != nil {
-		return nil, &clientError{err}
+		return nil, &protocol.ClientError{Err: err}
 	}
 	return seen.Bytes(), nil
 }

@@ -12,6 +12,7 @@ import (
 	"gatebook/internal/gate"
 	"gatebook/internal/guard"
 	"gatebook/internal/mask"
+	"gatebook/internal/protocol"
 	"gatebook/internal/recording"
 	"gatebook/internal/wire/websocket"
 )
@@ -49,7 +50,7 @@ func (x *exchange) serveSocket(w http.ResponseWriter, p gate.Permit) {
 		if err != nil {
 			out.Code = http.StatusBadRequest
 			s.begun = true // it has been answered
-			return &clientError{err}
+			return &protocol.ClientError{Err: err}
 		}
 		defer down.Abort()
 		out.Code = http.StatusSwitchingProtocols
@@ -97,14 +98,14 @@ func (c *socket) run(out *access.Outcome) {
 		if errors.As(context.Cause(c.p.Context()), &why) {
 			c.down.Say(closePolicy, "gatebook: "+string(why.Code))
 		}
-		time.AfterFunc(cutGrace, func() { c.down.Abort(); c.up.Abort() })
+		time.AfterFunc(protocol.CutGrace, func() { c.down.Abort(); c.up.Abort() })
 	})
 	defer stop()
 	ends := make(chan struct{}, 2)
 	go func() { c.end(guard.Call(c.outward), c.up.Say, c.down.Say); ends <- struct{}{} }()
 	go func() { c.end(guard.Call(c.inward), c.down.Say, c.up.Say); ends <- struct{}{} }()
 	<-ends
-	grace := time.AfterFunc(cutGrace, func() { c.down.Abort(); c.up.Abort() })
+	grace := time.AfterFunc(protocol.CutGrace, func() { c.down.Abort(); c.up.Abort() })
 	<-ends
 	grace.Stop()
 	out.RequestBytes, out.Masked = c.fromClient, c.masked
@@ -112,7 +113,7 @@ func (c *socket) run(out *access.Outcome) {
 	if errors.As(c.why, &bye) && c.p.Context().Err() == nil {
 		return
 	}
-	why := cause(c.p, c.why)
+	why := protocol.Cause(c.p, c.why)
 	if why.Code == access.CodeUpstream && c.p.Context().Err() == nil {
 		why.Message = "the WebSocket broke off"
 	}
