@@ -113,6 +113,21 @@ func TestM43DetectedInRows(t *testing.T) {
 					x.conn.Close()
 				}
 			}
+			if !on {
+				return
+			}
+			sent := token(t.Name() + "sent") // by the agent, which nobody has seen before
+			if r := s.psql("insert into t (note) values ('" + sent + "') returning id"); r.Code != 0 {
+				t.Fatal(r.Out())
+			}
+			if r := s.psql("select '" + sent + "'::int"); !strings.Contains(r.Out(), "integer: \"gbm-") { // what psql shows beside it is its own
+				t.Error(r.Out())
+			}
+			for _, v := range []string{secret, sent} {
+				if b := everything(t, s.g.Dir); bytes.Contains(b, []byte(v)) {
+					t.Errorf("%s is in what the gateway keeps", v)
+				}
+			}
 		})
 	}
 }
@@ -148,8 +163,16 @@ func TestM43DetectedInCluster(t *testing.T) {
 			if !on {
 				return
 			}
-			if b := everything(t, s.g.Dir); bytes.Contains(b, []byte(secret)) {
-				t.Error("it is in what the gateway keeps")
+			sent := token(t.Name() + "sent") // by the agent, which nobody has seen before
+			must(t, s.kubectl("", "create", "configmap", "sent", "--from-literal=note=it is "+sent))
+			must(t, s.kubectl("", "annotate", "configmap", "sent", "n="+sent))
+			if got := must(t, admin(t, "", "-n", s.ns, "get", "configmap", "sent", "-o", "jsonpath={.data.note}")).Stdout; got != "it is "+sent {
+				t.Errorf("stored is %q", got)
+			}
+			for _, v := range []string{secret, sent} {
+				if b := everything(t, s.g.Dir); bytes.Contains(b, []byte(v)) {
+					t.Errorf("%s is in what the gateway keeps", v)
+				}
 			}
 		})
 	}
