@@ -46,8 +46,11 @@ func (c *counter) add(u access.ModelUse) {
 	}
 }
 
-// owner is who used a conversation first.
-type owner struct{ principal, pod string }
+// owner is who used a conversation first, and when it was used last.
+type owner struct {
+	principal, pod string
+	last           time.Time
+}
 
 func newUsage(now func() time.Time) *usage {
 	return &usage{now: now, underWay: map[*reservation]bool{}, sessions: map[access.SessionID]*counter{}, hours: map[string]map[int64]*counter{}, owners: map[string]owner{},
@@ -154,13 +157,15 @@ func (s *usage) flag(p access.Principal, m *access.Model, user string) {
 
 // claim gives whose a conversation is: the first who used it.
 func (s *usage) claim(p access.Principal, conversation string) owner {
-	mine := owner{p.Key(), p.Workload.PodUID}
+	mine := owner{p.Key(), p.Workload.PodUID, s.now()}
 	s.names[p.Name], s.names[p.Subject] = mine.principal, mine.principal
 	o, known := s.owners[conversation]
 	switch {
 	case conversation == "" || len(conversation) > maxNameBytes:
 		return mine
 	case known:
+		o.last = mine.last
+		s.owners[conversation] = o
 		return o
 	case s.owned[mine.principal] < maxConversations:
 		s.owners[conversation] = mine
@@ -179,6 +184,15 @@ func (s *usage) sweep() {
 	for id, c := range s.sessions {
 		if now.Sub(c.last) > UsageMemory {
 			delete(s.sessions, id)
+		}
+	}
+	for conversation, o := range s.owners {
+		if now.Sub(o.last) <= UsageMemory {
+			continue
+		}
+		delete(s.owners, conversation)
+		if s.owned[o.principal]--; s.owned[o.principal] == 0 {
+			delete(s.owned, o.principal)
 		}
 	}
 	for key, hours := range s.hours {
