@@ -45,13 +45,22 @@ func (wire) Close() error                { return nil }
 // captured keeps what one end writes.
 type captured struct {
 	net.Conn
-	bytes *bytes.Buffer
+	mu    sync.Mutex
+	bytes bytes.Buffer
 }
 
-func (c captured) Write(p []byte) (int, error) {
+func (c *captured) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.bytes.Write(p[:n])
 	return n, err
+}
+
+func (c *captured) written() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.bytes.Bytes())
 }
 
 // session is what a client writes that opens a stream, sends, and half-closes.
@@ -63,8 +72,8 @@ func session(f testing.TB) []byte {
 	if err != nil {
 		f.Fatal(err)
 	}
-	var written bytes.Buffer
-	client, err := Client(captured{b, &written})
+	end := &captured{Conn: b}
+	client, err := Client(end)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -72,17 +81,20 @@ func session(f testing.TB) []byte {
 	if err != nil {
 		f.Fatal(err)
 	}
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		s.Write([]byte("input"))
 		s.CloseWrite()
 	}()
 	for r := <-incoming; err == nil; {
 		_, err = r.Next()
 	}
+	<-sent
 	b.Close()
 	server.Close()
 	client.Close()
-	return bytes.Clone(written.Bytes())
+	return end.written()
 }
 
 // Whatever a peer writes, in whatever pieces, the connection can be closed and leaves nothing behind; and what is no
