@@ -2,6 +2,7 @@ package gate
 
 import (
 	"strconv"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +18,26 @@ type Metrics struct {
 	seconds    *prometheus.HistogramVec
 	masked     *prometheus.CounterVec
 	attributed *prometheus.CounterVec
+	targets    sync.Map // *targetMetrics by name: looking for labels takes longer than counting
+}
+
+// targetMetrics are those of one target.
+type targetMetrics struct {
+	decided [access.Allow + 1]prometheus.Counter
+	seconds prometheus.Observer
+	masked  prometheus.Counter
+}
+
+func (m *Metrics) of(target string) *targetMetrics {
+	if t, ok := m.targets.Load(target); ok {
+		return t.(*targetMetrics)
+	}
+	t := &targetMetrics{seconds: m.seconds.WithLabelValues(target), masked: m.masked.WithLabelValues(target)}
+	for e := range t.decided {
+		t.decided[e] = m.decided.WithLabelValues(target, access.Effect(e).String())
+	}
+	m.targets.Store(target, t)
+	return t
 }
 
 // NewMetrics makes the gate's metrics and registers them with reg, unless that is nil.
@@ -41,7 +62,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 func (m *Metrics) admitted(op *access.Operation, d access.Decision) {
 	m.Open.Inc()
-	m.decided.WithLabelValues(op.Target.Name, d.Effect.String()).Inc()
+	m.of(op.Target.Name).decided[d.Effect].Inc()
 }
 
 // caused counts an operation by its rung. Of one that none was asked for nothing is counted.
@@ -57,6 +78,7 @@ func (m *Metrics) refused(op *access.Operation, c access.Code) {
 
 func (m *Metrics) ended(op *access.Operation, out access.Outcome) {
 	m.Open.Dec()
-	m.seconds.WithLabelValues(op.Target.Name).Observe(out.Duration.Seconds())
-	m.masked.WithLabelValues(op.Target.Name).Add(float64(out.Masked))
+	t := m.of(op.Target.Name)
+	t.seconds.Observe(out.Duration.Seconds())
+	t.masked.Add(float64(out.Masked))
 }
