@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,8 +19,22 @@ import (
 // verdictStatements are of three sizes, as agents and their drivers write them.
 var verdictStatements = []struct{ name, text string }{
 	{"one row by its key", "SELECT abalance FROM pgbench_accounts WHERE aid = $1"},
+	{"one row by its key, another each time", "SELECT abalance FROM pgbench_accounts WHERE aid = 4711"},
 	{"a report", `SELECT c.name, count(*) AS orders, sum(o.total) AS total FROM customers c JOIN orders o ON o.customer_id = c.id
  WHERE o.created_at >= now() - interval '30 days' AND o.status IN ('paid', 'shipped') GROUP BY c.name HAVING sum(o.total) > 1000 ORDER BY total DESC LIMIT 20`},
+}
+
+// others are texts that differ from this one in its key alone, where it has one.
+func others(text string) []string {
+	const key = "4711"
+	if !strings.Contains(text, key) {
+		return []string{text}
+	}
+	out := make([]string, 1000)
+	for i := range out {
+		out[i] = strings.ReplaceAll(text, key, strconv.Itoa(i))
+	}
+	return out
 }
 
 // verdictRow is row 10: what a statement costs that was seen before, against parsing it.
@@ -59,9 +75,11 @@ func verdictRow(rep *report) error {
 		if failed != nil {
 			return failed
 		}
-		again := per(func() { _, failed = g.Read(x.text) })
+		texts, n := others(x.text), 0
+		next := func() string { n++; return texts[n%len(texts)] }
+		again := per(func() { _, failed = g.Read(next()) })
 		decided := per(func() {
-			_, failed = g.Read(x.text)
+			_, failed = g.Read(next())
 			set.Decide(op)
 		})
 		if failed != nil {

@@ -152,9 +152,6 @@ func (g *Grammar) Ready() bool {
 
 // Read gives the statements of text: at least one, since an empty text is one, too. What it gives is shared, and must not be changed.
 func (g *Grammar) Read(text string) ([]*Statement, error) {
-	if p, ok := recall(g, text); ok {
-		return p.statements, p.err
-	}
 	room, _ := shapeKeys.Get().(*[]byte)
 	defer shapeKeys.Put(room)
 	shape, has := appendShape((*room)[:0], text)
@@ -163,6 +160,9 @@ func (g *Grammar) Read(text string) ([]*Statement, error) {
 		if p, ok := recall(g, shape); ok {
 			return []*Statement{p.statements[0].of(text)}, nil
 		}
+	}
+	if p, ok := recall(g, text); ok {
+		return p.statements, p.err
 	}
 	g.turns <- struct{}{}
 	var p parsed
