@@ -31,5 +31,5 @@ lint:
 conformance: build cluster ## the upstream end-to-end specs, directly and through Gatebook
 	test/conformance/run.sh
 
-pgregress: build ## PostgreSQL's own regression tests, directly and through Gatebook
+pgregress: build ## all of PostgreSQL's own regression tests, directly and through Gatebook; make test runs most
 	PGREGRESS=1 $(GO) test -count=1 -v -timeout 90m ./test/pgregress

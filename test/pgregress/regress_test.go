@@ -1,32 +1,42 @@
-// Package pgregress runs PostgreSQL's own regression tests directly and through the gateway, and compares what psql prints. What
-// differs is listed in exceptions.txt with its reason; an exception that no longer differs is an error as well.
+// Package pgregress runs PostgreSQL's own regression tests directly and through the gateway with its default masks, at the same time,
+// and compares what psql prints. What differs is listed in exceptions.txt with its reason, and is in differences/NAME.diff, line by
+// line: an exception that differs otherwise, or no longer, is an error as well. -update writes the differences of what is listed.
+// Without PGREGRESS, which make pgregress sets, those of long.txt are left out.
 package pgregress
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"gatebook/test/lab"
 )
 
-// everything is the policy: each statement is let through, and nothing is masked but what the gateway masks by itself.
+// everything is the policy: each statement is let through, and the default masks are on.
 const everything = `rules:
   - {id: everything, protocol: postgres, effect: allow, reason: PostgreSQL's own tests do everything}
 `
 
-//go:embed exceptions.txt
-var exceptionsFile string
+var update = flag.Bool("update", false, "write how the exceptions differ")
+
+var (
+	//go:embed exceptions.txt
+	exceptionsFile string
+	//go:embed long.txt
+	longFile string
+)
 
 // exceptions are tests whose output differs, by name, and why.
 func exceptions(t *testing.T) map[string]string {
@@ -84,17 +94,12 @@ func schedule(t *testing.T, dir string) []string {
 	return out
 }
 
-// OUT, if it is set, is a folder that keeps what was printed; TESTS are the only ones that run.
-
-// place copies the tests to where the server may read them, which is the same for both runs since they print it.
-func place(t *testing.T, from string) string {
+// place copies the tests to where a server may read them. The server prints where that is: all such places are equally long.
+func place(t *testing.T, from, within, kind string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gbregress")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if b, err := exec.Command("cp", "-r", from+"/.", dir).CombinedOutput(); err != nil {
+	dir := filepath.Join(within, fmt.Sprintf("%-8.8s", kind)) // eight letters
+	dir = strings.ReplaceAll(dir, " ", "_")
+	if b, err := exec.Command("cp", "-r", from, dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, b)
 	}
 	for _, d := range []string{"results", "testtablespace"} {
@@ -117,19 +122,11 @@ func place(t *testing.T, from string) string {
 	return dir
 }
 
-// suite runs the tests one after the other, and gives what psql printed for each. It is pg_regress, in short.
+// suite runs the tests one after the other, and gives what psql printed for each. It is pg_regress, in short. OUT, if it is set, is a
+// folder that keeps what was printed.
 func suite(t *testing.T, kind, dir string, tests, env []string) map[string]string {
 	t.Helper()
 	keep := os.Getenv("OUT")
-	if err := os.RemoveAll(filepath.Join(dir, "results")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "results"), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(filepath.Join(dir, "results"), 0o777); err != nil {
-		t.Fatal(err)
-	}
 	env = append(env, "HOME="+dir, "PATH="+os.Getenv("PATH"), "PGTZ=PST8PDT", "PGDATESTYLE=Postgres, MDY", "PGOPTIONS=-c intervalstyle=postgres_verbose", "LC_ALL=C", "PG_ABS_SRCDIR="+dir, "PG_ABS_BUILDDIR="+dir,
 		"PG_LIBDIR="+dir, "PG_DLSUFFIX=.so")
 	out := map[string]string{}
@@ -137,7 +134,8 @@ func suite(t *testing.T, kind, dir string, tests, env []string) map[string]strin
 	for _, name := range tests {
 		in, err := os.Open(filepath.Join(dir, "sql", name+".sql"))
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return out
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		cmd := exec.CommandContext(ctx, "psql", "-X", "-a", "-q", "-d", "regression", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on")
@@ -147,24 +145,22 @@ func suite(t *testing.T, kind, dir string, tests, env []string) map[string]strin
 		in.Close()
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
-			t.Fatal(err)
+			t.Error(err)
+			return out
 		}
-		out[name] = string(b)
+		out[name] = strings.ReplaceAll(string(b), dir, "DIR")
 		if keep != "" {
-			if err := os.WriteFile(filepath.Join(keep, name+"."+kind), b, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(keep, name+"."+kind), []byte(out[name]), 0o644); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	t.Logf("%d tests in %s", len(tests), time.Since(began).Round(time.Second))
+	t.Logf("%s: %d tests in %s", kind, len(tests), time.Since(began).Round(time.Second))
 	return out
 }
 
 func TestRegression(t *testing.T) {
-	if os.Getenv("PGREGRESS") == "" {
-		t.Skip("SKIPPED: make pgregress runs PostgreSQL's own tests; they take some minutes")
-	}
-	dir := place(t, source(t))
+	from := source(t)
 	bin := os.Getenv("GATEBOOK_BINARY")
 	if bin == "" {
 		var err error
@@ -172,11 +168,19 @@ func TestRegression(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tests := schedule(t, dir)
+	tests := schedule(t, from)
+	if len(tests) < 150 {
+		t.Fatalf("the schedule has %d tests", len(tests))
+	}
+	for name := range exceptions(t) {
+		if !slices.Contains(tests, name) {
+			t.Errorf("exceptions.txt: there is no test %s", name)
+		}
+	}
 	if only := os.Getenv("TESTS"); only != "" {
 		tests = strings.Fields(only)
-	} else if len(tests) < 150 {
-		t.Fatalf("the schedule has %d tests", len(tests))
+	} else if os.Getenv("PGREGRESS") == "" {
+		tests = slices.DeleteFunc(tests, func(name string) bool { return slices.Contains(strings.Fields(longFile), name) })
 	}
 	// Autovacuum and parallel workers come when they come.
 	server := func() *lab.Postgres {
@@ -191,46 +195,65 @@ func TestRegression(t *testing.T) {
 	direct := server()
 	p := server()
 	g := p.StartGateway(t, bin, "postgres", lab.Options{Policy: map[string]string{"sql.yaml": everything}, Targets: p.Target("regression", "regression", "")})
-	want := suite(t, "direct", dir, tests, direct.ClientEnv())
-	got := suite(t, "gateway", dir, tests, g.ClientEnv(g.Person("claude", "agents"), "gate"))
+	within, err := os.MkdirTemp("", "gbregress")
+	if err == nil {
+		t.Cleanup(func() { os.RemoveAll(within) })
+		err = os.Chmod(within, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got map[string]string
+	var both sync.WaitGroup
+	dir, through := place(t, from, within, "direct"), place(t, from, within, "gateway")
+	both.Go(func() { want = suite(t, "direct", dir, tests, direct.ClientEnv()) })
+	got = suite(t, "gateway", through, tests, g.ClientEnv(g.Person("claude", "agents"), "gate"))
+	both.Wait()
 	compare(t, tests, want, got)
 }
 
 func compare(t *testing.T, tests []string, want, got map[string]string) {
 	known, same := exceptions(t), 0
-	for name := range known {
-		if !slices.Contains(tests, name) && os.Getenv("TESTS") == "" {
-			t.Errorf("exceptions.txt: there is no test %s", name)
-		}
-	}
 	for _, name := range tests {
 		why, listed := known[name]
-		switch {
-		case want[name] == got[name] && listed:
-			t.Errorf("%s: it is an exception (%s), and does not differ any more: take it out of exceptions.txt", name, why)
-		case want[name] == got[name]:
+		if want[name] == got[name] {
 			same++
+			if listed {
+				t.Errorf("%s: it is an exception (%s), and does not differ any more: take it out of exceptions.txt", name, why)
+			}
+			continue
+		}
+		d, file := difference(t, want[name], got[name]), filepath.Join("differences", name+".diff")
+		switch was, err := os.ReadFile(file); {
 		case !listed:
-			t.Errorf("%s: it differs:\n%s", name, diff(want[name], got[name]))
+			t.Errorf("%s: it differs:\n%.8000s", name, d)
+		case *update:
+			if err := os.WriteFile(file, []byte(d), 0o644); err != nil {
+				t.Error(err)
+			}
+		case err != nil || string(was) != d:
+			t.Errorf("%s: it is an exception (%s), and differs otherwise than %s says (%v):\n%.8000s", name, why, file, err, d)
 		}
 	}
-	t.Logf("%d of %d tests are the same through the gateway, %d exceptions", same, len(tests), len(known))
+	t.Logf("%d of %d tests are the same through the gateway", same, len(tests))
 }
 
-// diff shows the first lines that differ.
-func diff(want, got string) string {
-	dir, err := os.MkdirTemp("", "gbdiff")
-	if err != nil {
-		return err.Error()
-	}
-	defer os.RemoveAll(dir)
+// another is what is another with every run: operations and what stands for masked values.
+var another = regexp.MustCompile(`(Operation |gbm-)[0-9a-z]{26}`)
+
+// difference is the lines that differ, without where they stand.
+func difference(t *testing.T, want, got string) string {
+	t.Helper()
+	dir := t.TempDir()
 	a, b := filepath.Join(dir, "direct"), filepath.Join(dir, "gateway")
 	if err := errors.Join(os.WriteFile(a, []byte(want), 0o600), os.WriteFile(b, []byte(got), 0o600)); err != nil {
-		return err.Error()
+		t.Fatal(err)
 	}
-	out, _ := exec.Command("diff", "-U1", a, b).Output() // that they differ is its error
-	if lines := bytes.SplitAfter(out, []byte("\n")); len(lines) > 40 {
-		out = append(bytes.Join(lines[:40], nil), fmt.Sprintf("and %d lines more\n", len(lines)-40)...)
+	var exit *exec.ExitError
+	out, err := exec.Command("diff", "-U0", a, b).Output() // that they differ is its error
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+		t.Fatal(err)
 	}
-	return string(out)
+	lines := slices.DeleteFunc(strings.SplitAfter(string(out), "\n")[2:], func(l string) bool { return strings.HasPrefix(l, "@@") })
+	return another.ReplaceAllString(strings.Join(lines, ""), "$1…")
 }

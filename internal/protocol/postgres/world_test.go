@@ -427,6 +427,10 @@ func FuzzClient(f *testing.F) {
 	f.Add([]byte("Q\x00\x00\x00\x0dselect 1\x00"))
 	f.Add([]byte("B\x00\x00\x00\x0c\x00\x00\x00\x00\xff\xff\x00\x01"))
 	f.Add([]byte("S\x00\x00\x00\x04d\x00\x00\x00\x05ac\x00\x00\x00\x04H\x00\x00\x00\x04"))
+	var b wire.Builder
+	call(&b, 958, 0)
+	call(&b, 1262)
+	f.Add(b.Bytes)
 	w := newWorld(f, func(o *Options) { o.Limits.MessageBytes = 1 << 20 }, "create table t (id int)")
 	w.decide = func(op *access.Operation) access.Decision { // the fuzzer may find SQL that waits
 		if op.Verb == "connect" || op.Verb == "lookup" || op.SQL != nil && op.SQL.Effect == "read" && !strings.Contains(op.SQL.Text, "sleep") {
