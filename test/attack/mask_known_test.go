@@ -167,9 +167,13 @@ func TestM41KnownValueAnywhere(t *testing.T) {
 func TestM41Logs(t *testing.T) {
 	s, v, word := knowing(t)
 	all := strings.Join(append(writings(v), word), "\n") + "\n" + wrapped(b64(strings.Repeat("-", 100)+v), 76) + "\n"
-	s.object(toJSON(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "log"}, "spec": map[string]any{"terminationGracePeriodSeconds": 0, "containers": []any{
-		map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "env": []any{map[string]any{"name": "ALL", "value": all}},
-			"command": []string{"sh", "-c", `echo begin; printf %s "$ALL"; printf %s "$ALL" >&2; printf '%s\r\n' "$ALL"; echo done; sleep 3; exit 3`}}}}}))
+	// It dies once, and the second time only when the file end is there: the log of the one before is kept until then.
+	s.object(toJSON(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "log"}, "spec": map[string]any{"terminationGracePeriodSeconds": 0,
+		"volumes": []any{map[string]any{"name": "once", "emptyDir": map[string]any{}}}, "containers": []any{
+			map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "env": []any{map[string]any{"name": "ALL", "value": all}},
+				"volumeMounts": []any{map[string]any{"name": "once", "mountPath": "/once"}},
+				"command": []string{"sh", "-c", `echo begin; printf %s "$ALL"; printf %s "$ALL" >&2; printf '%s\r\n' "$ALL"; echo done
+					if [ -e /once/died ]; then until [ -e /once/end ]; do sleep 0.2; done; fi; : >/once/died; exit 3`}}}}}))
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		if r := must(t, admin(t, "", "-n", s.ns, "get", "pod", "log", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")); r.Stdout != "" && r.Stdout != "0" {
 			break
@@ -178,18 +182,24 @@ func TestM41Logs(t *testing.T) {
 			t.Fatal("the container was not started again")
 		}
 	}
-	for _, args := range [][]string{{"log"}, {"--previous", "log"}, {"--timestamps", "--previous", "log"}, {"-f", "--previous", "log"}, {"--prefix", "log"}, {"--all-containers", "log"},
-		{"--limit-bytes=700", "--previous", "log"}, {"--tail=12", "--previous", "log"}, {"--since=10m", "log"}, {"-f", "log"}} {
+	logs := func(args ...string) {
+		t.Helper()
 		r := s.kubectl("", append([]string{"logs"}, args...)...)
 		if r.Code != 0 || !strings.Contains(r.Stdout, "gbm-") {
 			t.Errorf("kubectl logs %v: %s", args, r.Out())
 		}
+	}
+	for _, args := range [][]string{{"log"}, {"--previous", "log"}, {"--timestamps", "--previous", "log"}, {"-f", "--previous", "log"}, {"--prefix", "log"}, {"--all-containers", "log"},
+		{"--limit-bytes=700", "--previous", "log"}, {"--tail=12", "--previous", "log"}, {"--since=10m", "log"}} {
+		logs(args...)
 	}
 	log := "/api/v1/namespaces/" + s.ns + "/pods/log/log?previous=true"
 	for _, q := range []request{{path: log}, {path: log + "&stream=Stderr"}, {path: log + "&limitBytes=300"}, {path: log, header: []string{"Accept: application/json", "Accept-Encoding: gzip"}}, {path: log, header: []string{"Accept: application/vnd.kubernetes.protobuf"}}} {
 		s.do(q)
 		s.doH2(q)
 	}
+	must(t, admin(t, "", "-n", s.ns, "exec", "log", "--", "sh", "-c", "(sleep 1; : >/once/end) >/dev/null 2>&1 &"))
+	logs("-f", "log")
 	s.check()
 }
 
