@@ -40,6 +40,7 @@ func (s *Scope) Recorded() *Scope {
 		panic(err) // these are names that were taken before, and one of our own
 	}
 	r := *s
+	r.aside = s.aside || len(names) > len(s.names) // what the policy does not hide stays shown: it is no known value either
 	r.detectors, r.names = set, names
 	return &r
 }
@@ -166,7 +167,7 @@ func (s *Scope) seize(text []byte) (span, bool) {
 	if (*e.forgotten.Load())[sum] {
 		return span{}, false
 	}
-	if !s.quiet && e.index.Load().byMAC(&sum) == nil {
+	if !s.quiet && !s.aside && e.index.Load().byMAC(&sum) == nil {
 		if n := e.Stats(); 2*n.Patterns < n.MaxPatterns {
 			e.Learn(value)
 		}

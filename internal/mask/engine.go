@@ -115,6 +115,8 @@ type Scope struct {
 	block interface{ Encrypt(dst, src []byte) }
 	// quiet: what it masks is not learned.
 	quiet bool
+	// aside: what detectors find is hidden here, and not known from then on.
+	aside bool
 	// detectors find what is secret though it was never known; nil: none do.
 	detectors *detect.Set
 	names     []string // of detectors
