@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -12,11 +13,11 @@ import (
 type pair struct {
 	stages [2]chan struct{}
 	failed chan struct{}
-	n      [2]int
+	n      [2]atomic.Int32
 }
 
 func (p *pair) together(ctx context.Context, s Stage) error {
-	if p.n[s]++; p.n[s] == 2 {
+	if p.n[s].Add(1) == 2 {
 		close(p.stages[s])
 	}
 	select {
