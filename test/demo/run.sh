@@ -12,12 +12,13 @@ export RUN; RUN=$(mktemp -d /tmp/gbdemo.XXXX)
 D=$RUN/demo; mkdir -p "$D"
 GW= SHOP= AGENT=
 stop() {
-  trap - EXIT INT TERM
+  trap - EXIT; trap '' INT TERM HUP; set +e   # whatever comes, and though the terminal may have gone
+  echo "stopping …"
   for p in $AGENT $GW $SHOP; do { kill $(pgrep -P "$p") "$p" && wait "$p"; } 2>/dev/null || true; done
   test/cluster/down.sh || true
   echo "stopped."
 }
-trap stop EXIT; trap 'echo; exit 0' INT TERM
+trap stop EXIT; trap 'echo; exit 0' INT TERM HUP
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 until_() { local n=$1; shift; for _ in $(seq "$n"); do "$@" && return; sleep 0.1; done; return 1; }   # until_ TENTHS COMMAND …
 
@@ -42,6 +43,7 @@ listenPostgres: $NODE_IP:$SQL
 url: $GATEBOOK_URL
 admin: 127.0.0.1:$ADMIN
 data: $D/data
+drain: 2s
 issuers:
   - {name: lab, url: https://issuer.gatebook, audiences: [gatebook], kubernetes: true, cluster: lab, tokenReview: true}
   - {name: people, url: https://people.example, audiences: [gatebook], jwksFile: $D/people.jwks}   # your company's identity provider
