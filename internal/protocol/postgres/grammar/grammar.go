@@ -161,7 +161,8 @@ func (g *Grammar) Read(text string) ([]*Statement, error) {
 			return []*Statement{p.statements[0].of(text)}, nil
 		}
 	}
-	if p, ok := recall(g, text); ok {
+	own := !strings.HasPrefix(text, string(rune(shapeMark))) // a text with the mark of shapes is never remembered as one
+	if p, ok := recall(g, text); ok && own {
 		return p.statements, p.err
 	}
 	g.turns <- struct{}{}
@@ -170,7 +171,7 @@ func (g *Grammar) Read(text string) ([]*Statement, error) {
 	<-g.turns
 	if has && p.err == nil && len(p.statements) == 1 && p.statements[0].isShared() {
 		g.keep(string(shape), p)
-	} else {
+	} else if own {
 		g.keep(text, p)
 	}
 	return p.statements, p.err

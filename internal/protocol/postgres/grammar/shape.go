@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // Statements that differ in nothing but literals can do the same: what classify and Exposes say of a statement hangs on its words,
@@ -58,7 +59,7 @@ var shapeKeys = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendShape appends a text's shape, behind a mark. It reports false where it has none.
 func appendShape(b []byte, text string) ([]byte, bool) {
-	if len(text) > maxShape || strings.IndexByte(text, 0) >= 0 { // where a zero byte is, the parser takes the text to end
+	if len(text) > maxShape || strings.IndexByte(text, 0) >= 0 || !utf8.ValidString(text) { // where a zero byte is, the parser takes the text to end
 		return b, false
 	}
 	b = append(b, shapeMark)

@@ -124,6 +124,9 @@ func regressionTexts(t *testing.T) (out []string) {
 
 func FuzzShapes(f *testing.F) {
 	g := shared()
+	if err := g.Wait(); err != nil { // or the first text would seem to hang
+		f.Fatal(err)
+	}
 	for i, text := range shapely {
 		f.Add(text, uint32(i), "x")
 	}
