@@ -3,6 +3,7 @@ package git
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -60,6 +61,9 @@ func readSymrefs(src io.Reader) (map[string]string, error) {
 			return out, nil
 		case k.Kind != pktline.Data:
 			return nil, errors.New("its refs have a mark where none belongs")
+		}
+		if why, failed := k.Failure(); failed {
+			return nil, fmt.Errorf("it says %q", oneLine(string(why)))
 		}
 		words := strings.Split(string(k.Text()), " ")
 		if len(words) < 2 {
