@@ -426,7 +426,7 @@ func (g *gateway) own() http.Handler {
 		Authenticate: g.identity.Authenticate, Session: func(p access.Principal) access.SessionID { return g.sessions.Of(p, "") }, Register: func(p access.Principal, cancel func(error)) func() {
 			return g.revocations.Register(p, "", cancel)
 		},
-		May: g.may, Index: g.store, Desk: g.desk, Note: g.recorder.Note,
+		May: g.may, Index: g.store, CatchUp: g.recorder.CatchUp, Desk: g.desk, Note: g.recorder.Note,
 		Revoke: g.revoke, Restore: g.restore, Forget: g.forget, Digest: g.masks.Digest, Explain: func(r *access.Record) any { return g.policy.current().ExplainRecorded(r) }, Log: g.log,
 		Book: api.Book{Archive: g.archive, Ledger: os.DirFS(g.folder("ledger")), Frames: g.recorder.Frames},
 	}

@@ -49,7 +49,7 @@ type Desk interface {
 	End(ctx context.Context, id access.ApprovalID, who access.Principal, reason string) (access.Approval, error)
 }
 
-// Options join the API to the rest. All are required except Log, Now, Register, Span and Explain.
+// Options join the API to the rest. All are required except Log, Now, CatchUp, Register, Span and Explain.
 type Options struct {
 	Authenticate func(ctx context.Context, token string) (access.Principal, error)
 	Session      func(access.Principal) access.SessionID
@@ -60,6 +60,8 @@ type Options struct {
 	May     func(p access.Principal, r Role) bool
 	Targets []client.Target
 	Index   Index
+	// CatchUp waits until Index has what was recorded before, or ctx ends. Nil: it has it always.
+	CatchUp func(ctx context.Context)
 	Desk    Desk
 	// Note records what was done through the API; an error of it refuses the request.
 	Note func(session, kind string, v any) error
@@ -93,6 +95,9 @@ func New(o Options) *API {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.CatchUp == nil {
+		o.CatchUp = func(context.Context) {}
 	}
 	if o.Register == nil {
 		o.Register = func(access.Principal, func(error)) func() { return func() {} }

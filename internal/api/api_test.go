@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -344,6 +345,24 @@ func TestEmptyLists(t *testing.T) {
 		}
 		if _, answer := w.call("auditor", method, path, ""); !strings.Contains(answer, "[]") || strings.Contains(answer, "null") {
 			t.Errorf("%s: %s", path, answer)
+		}
+	}
+}
+
+// Whatever looks in the index finds what was recorded before it was asked for.
+func TestIndexCatchesUp(t *testing.T) {
+	for _, path := range []string{"sessions", "operations", "operations/{id}", "operations/{id}/explain", "sessions/{session}/timeline", "why?q={id}"} {
+		w := open(t)
+		op := w.operation()
+		op.ID, op.Session = access.OperationID(access.NewID(time.Now())), access.SessionID(strings.Repeat("z", 26))
+		w.api.o.CatchUp = func(context.Context) {
+			if err := w.store.PutBatch([]access.IndexEntry{{Session: &access.Session{ID: op.Session, Principal: op.Principal, Started: op.Time, Last: op.Time}}, {Record: &access.Record{Operation: op}}}); err != nil {
+				t.Error(err)
+			}
+		}
+		path = strings.NewReplacer("{id}", string(op.ID), "{session}", string(op.Session)).Replace(path)
+		if code, answer := w.call("auditor", http.MethodGet, path, ""); code != http.StatusOK || !strings.Contains(answer, string(op.ID)) && !strings.Contains(answer, string(op.Session)) && !strings.HasSuffix(path, "explain") {
+			t.Errorf("%s: %d %s", path, code, answer)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (a *API) why(_ http.ResponseWriter, r call) (any, error) {
 	if text == "" {
 		return nil, malformed("q is missing: a commit, an object, words of a statement, an operation or an approval")
 	}
-	chains, more, err := attribution.Why(r.Context(), a.o.Index, text)
+	chains, more, err := attribution.Why(r.Context(), a.index(r), text)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (a *API) why(_ http.ResponseWriter, r call) (any, error) {
 // timeline tells what happened in a session, from its prompts' side.
 func (a *API) timeline(_ http.ResponseWriter, r call) (any, error) {
 	id := access.SessionID(r.PathValue("id"))
-	moments, more, err := attribution.Timeline(r.Context(), a.o.Index, id)
+	moments, more, err := attribution.Timeline(r.Context(), a.index(r), id)
 	if err != nil {
 		return nil, err
 	}

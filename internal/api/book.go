@@ -47,7 +47,7 @@ func (a *API) readFrames(r call, session access.SessionID) error {
 	if session == "" {
 		return a.read(r, "", "frames not sealed yet")
 	}
-	known, _, err := a.o.Index.Sessions(r.Context(), store.SessionFilter{ID: session, Limit: 1, Now: a.o.Now()})
+	known, _, err := a.index(r).Sessions(r.Context(), store.SessionFilter{ID: session, Limit: 1, Now: a.o.Now()})
 	if err != nil {
 		return err
 	}

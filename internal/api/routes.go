@@ -1,9 +1,11 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/api/client"
@@ -29,12 +31,23 @@ func list[T any](rows []T) []T {
 	return rows
 }
 
+// maxBehind bounds how long an answer waits for the index. What is not there by then is found later.
+const maxBehind = 2 * time.Second
+
+// index is what to look in. It has what was recorded before the call, so that who looks for what has just happened finds it.
+func (a *API) index(r call) Index {
+	ctx, cancel := context.WithTimeout(r.Context(), maxBehind)
+	defer cancel()
+	a.o.CatchUp(ctx)
+	return a.o.Index
+}
+
 func (a *API) sessions(_ http.ResponseWriter, r call) (any, error) {
 	f, err := sessionFilter(r.URL.Query(), a.o.Now())
 	if err != nil {
 		return nil, err
 	}
-	rows, next, err := a.o.Index.Sessions(r.Context(), f)
+	rows, next, err := a.index(r).Sessions(r.Context(), f)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +59,7 @@ func (a *API) operations(_ http.ResponseWriter, r call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, next, err := a.o.Index.Search(r.Context(), f)
+	rows, next, err := a.index(r).Search(r.Context(), f)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +68,7 @@ func (a *API) operations(_ http.ResponseWriter, r call) (any, error) {
 
 func (a *API) record(r call) (access.Record, error) {
 	id := r.PathValue("id")
-	rec, ok, err := a.o.Index.Operation(r.Context(), access.OperationID(id))
+	rec, ok, err := a.index(r).Operation(r.Context(), access.OperationID(id))
 	if err == nil && !ok {
 		err = notFound("operation", id)
 	}
@@ -156,7 +169,7 @@ func (a *API) approval(_ http.ResponseWriter, r call) (any, error) {
 	}
 	out := client.Approval{Approval: a.shown(r.by, x)}
 	if a.mayAsk(r.by, x) {
-		out.Links, err = attribution.Links(r.Context(), a.o.Index, x.Operation)
+		out.Links, err = attribution.Links(r.Context(), a.index(r), x.Operation)
 	}
 	return out, err
 }

@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ type indexer struct {
 	r      *Recorder
 	recent *recent
 	kick   chan struct{}
+	// hurry ends the pause in which operations wait for each other: somebody looks for them.
+	hurry chan struct{}
 	// passed counts the frames that the index has.
 	passed atomic.Uint64
 	// even is when it last had all there was, in Unix nanoseconds.
@@ -45,7 +48,7 @@ const lastStep = 10 * time.Second
 func newIndexer(r *Recorder) *indexer {
 	first := r.units.all()[0]
 	x := &indexer{
-		r: r, recent: &r.recent, kick: make(chan struct{}, 1), at: cursor{segment: first.from}, number: first.firstFrame,
+		r: r, recent: &r.recent, kick: make(chan struct{}, 1), hurry: make(chan struct{}, 1), at: cursor{segment: first.from}, number: first.firstFrame,
 		ids: map[uint64]access.OperationID{}, seen: map[access.SessionID]access.Session{},
 	}
 	x.even.Store(r.now().UnixNano())
@@ -53,9 +56,12 @@ func newIndexer(r *Recorder) *indexer {
 	return x
 }
 
-func (x *indexer) wake() {
+func (x *indexer) wake() { poke(x.kick) }
+
+// poke leaves a word on a channel with room for one.
+func poke(c chan struct{}) {
 	select {
-	case x.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -63,6 +69,27 @@ func (x *indexer) wake() {
 // indexed reports whether the index has every frame below number.
 func (r *Recorder) indexed(number uint64) bool {
 	return r.indexer == nil || r.indexer.passed.Load() >= number
+}
+
+// CatchUp waits until the index has everything that was recorded before the call, or ctx ends: then what is found is
+// what there was a while ago. It is safe for concurrent use.
+func (r *Recorder) CatchUp(ctx context.Context) {
+	number := r.nextFrame.Load()
+	if r.indexed(number) {
+		return
+	}
+	t := time.NewTicker(2 * time.Millisecond)
+	defer t.Stop()
+	for !r.indexed(number) {
+		poke(r.indexer.hurry)
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.stopped.Done():
+			return
+		case <-t.C:
+		}
+	}
 }
 
 func (x *indexer) run() {
@@ -88,16 +115,17 @@ func (x *indexer) run() {
 		case <-x.r.stopped.Done():
 			return
 		case <-x.kick:
-			if !x.pause(delay) {
+			if !x.pause(delay, x.hurry) {
 				return
 			}
+		case <-x.hurry:
 		case <-t.C:
 		}
 	}
 }
 
-// pause reports whether the recorder still runs after d.
-func (x *indexer) pause(d time.Duration) bool {
+// pause reports whether the recorder still runs after d, or when hurry has a word.
+func (x *indexer) pause(d time.Duration, hurry <-chan struct{}) bool {
 	if d <= 0 {
 		return true
 	}
@@ -106,9 +134,10 @@ func (x *indexer) pause(d time.Duration) bool {
 	select {
 	case <-x.r.stopped.Done():
 		return false
+	case <-hurry:
 	case <-t.C:
-		return true
 	}
+	return true
 }
 
 func (x *indexer) frame(raw []byte) error {
@@ -237,7 +266,7 @@ func (x *indexer) try(call func() error) error {
 			return nil
 		}
 		x.r.o.Log.Error("the index refused a record; it is tried again", "error", err, "in", wait)
-		if !x.pause(wait) {
+		if !x.pause(wait, nil) {
 			return ErrClosed
 		}
 	}

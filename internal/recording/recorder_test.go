@@ -261,6 +261,37 @@ func TestIndexDelayEndsWithTheRecorder(t *testing.T) {
 	}
 }
 
+// Who asks for what has just been recorded does not wait for what might still come.
+func TestCatchUp(t *testing.T) {
+	b := newBook(t)
+	b.mustStart(func(o *Options) { o.IndexDelay = time.Hour })
+	for range 3 {
+		o := begin(t, b, "s", "soon", "")
+		end(t, o, access.Outcome{Code: 200})
+		b.CatchUp(t.Context())
+		if r, ok := b.index.get(o.tally.leaf.Operation); !ok || r.Outcome == nil || r.Outcome.Code != 200 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// Who asks waits no longer than he said.
+func TestCatchUpEnds(t *testing.T) {
+	b := newBook(t)
+	b.mustStart(nil)
+	b.index.mu.Lock()
+	b.index.down = true
+	b.index.mu.Unlock()
+	o := begin(t, b, "s", "never", "")
+	end(t, o, access.Outcome{Code: 200})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	b.CatchUp(ctx)
+	if ctx.Err() == nil {
+		t.Error("the index has what it cannot take")
+	}
+}
+
 // awaitIndex waits until the index has every frame.
 func (b *book) awaitIndex() {
 	b.t.Helper()

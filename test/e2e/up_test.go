@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"html"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -21,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatebook/test/lab"
 )
 
 // screen is what a process prints, for somebody who waits for a line.
@@ -74,7 +75,7 @@ func TestUp(t *testing.T) {
 	u := user{t, t.TempDir()}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	port := freePort(t)
+	port := lab.FreePort(t)
 	up := u.command(ctx, "gatebook", "up", "--data", filepath.Join(u.home, "data"), "--listen", fmt.Sprintf("127.0.0.1:%d", port), "--admin", "127.0.0.1:0")
 	terminal := &screen{}
 	up.Stdout, up.Stderr = terminal, terminal
@@ -178,14 +179,4 @@ func (u user) body(resp *http.Response, err error) string {
 		u.t.Fatal(err)
 	}
 	return string(b)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -12,7 +12,7 @@ import (
 func StartBareGateway(t testing.TB, bin string, o Options) *Gateway {
 	t.Helper()
 	dir := t.TempDir()
-	listen, admin := freePort(t), freePort(t)
+	listen, admin := FreePort(t), FreePort(t)
 	g := &Gateway{t: t, bin: bin, env: o.Env, Dir: dir, URL: fmt.Sprintf("https://localhost:%d", listen), Admin: fmt.Sprintf("http://127.0.0.1:%d", admin)}
 	if g.data = o.Data; g.data == "" {
 		g.data = filepath.Join(dir, "data")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -75,7 +74,7 @@ type Gateway struct {
 func (c *Cluster) StartGateway(t testing.TB, bin string, o Options) *Gateway {
 	t.Helper()
 	dir := t.TempDir()
-	listen, admin := freePort(t), freePort(t)
+	listen, admin := FreePort(t), FreePort(t)
 	host, address := "localhost", "127.0.0.1"
 	if o.Pods {
 		host, address = c.NodeIP, c.NodeIP
@@ -96,7 +95,7 @@ func (c *Cluster) StartGateway(t testing.TB, bin string, o Options) *Gateway {
 	}
 	sql := ""
 	if o.SQL {
-		g.SQL = freePort(t)
+		g.SQL = FreePort(t)
 		sql = fmt.Sprintf("listenPostgres: %s:%d\n", address, g.SQL)
 	}
 	config := fmt.Sprintf(`listen: %s:%d
@@ -142,16 +141,6 @@ func (g *Gateway) WritePolicy(files map[string]string) {
 			g.t.Fatal(err)
 		}
 	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Start starts the process and waits until it is ready.

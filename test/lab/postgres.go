@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -131,7 +130,7 @@ func NewPostgresWith(settings string) (*Postgres, error) {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, b)
 	}
 	p := &Postgres{dir: dir}
-	if p.port, err = anyPort(); err != nil {
+	if p.port, err = freePort(); err != nil {
 		return nil, err
 	}
 	if err := p.configure(data, uid, settings); err != nil {
@@ -189,15 +188,6 @@ func (p *Postgres) start(data string, attr *syscall.SysProcAttr) error {
 			return fmt.Errorf("PostgreSQL does not start: %v\n%s\n%s", err, r.Out(), p.Log())
 		}
 	}
-}
-
-func anyPort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // certificates makes the server's, which is its own authority, and one for a client that logs in by it.
@@ -321,7 +311,7 @@ func (p *Postgres) Target(name, database, more string) string {
 func (p *Postgres) StartGateway(t testing.TB, bin, database string, o Options) *Gateway {
 	t.Helper()
 	dir := t.TempDir()
-	listen, admin, sql := freePort(t), freePort(t), freePort(t)
+	listen, admin, sql := FreePort(t), FreePort(t), FreePort(t)
 	g := &Gateway{t: t, bin: bin, env: o.Env, Dir: dir, URL: fmt.Sprintf("https://localhost:%d", listen), Admin: fmt.Sprintf("http://127.0.0.1:%d", admin), SQL: sql}
 	if g.data = o.Data; g.data == "" {
 		g.data = filepath.Join(dir, "data")
