@@ -8,7 +8,6 @@ import (
 	"gatebook/internal/access"
 	"gatebook/internal/config"
 	"gatebook/internal/credential"
-	"gatebook/internal/mask"
 	"gatebook/internal/protocol"
 	"gatebook/internal/protocol/model"
 )
@@ -19,16 +18,12 @@ func newModel(g *gateway, t config.Target, u *credential.Upstream) (protocol.Han
 	if err != nil {
 		return nil, err
 	}
-	found, err := mask.New(mask.Options{Key: g.keys.mask})
-	if err != nil {
-		return nil, err
-	}
 	o := model.Options{
 		Target:    access.Target{Name: t.Name, Protocol: t.Protocol, Labels: t.Labels},
 		Gate:      g.gate,
 		Upstream:  u,
 		Masks:     g.masks,
-		Found:     found,
+		MaskKey:   g.keys.mask,
 		Limits:    model.Limits{RequestBodyBytes: g.cfg.Limits.RequestBodyBytes},
 		Hold:      g.cfg.Approvals.HoldOthers,
 		Past:      past,

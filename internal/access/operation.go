@@ -52,8 +52,9 @@ type Operation struct {
 	// escapes a rule by having a word masked that the rule looks for. It is never recorded, shown or kept. Nil: the
 	// same as Kubernetes.
 	Exact *Kubernetes `json:"-"`
-	// ExactGit is the same for Git.
-	ExactGit *Git `json:"-"`
+	// ExactGit and ExactModel are the same for Git and for Model.
+	ExactGit   *Git   `json:"-"`
+	ExactModel *Model `json:"-"`
 }
 
 // Fields of the policy schema that are read only when a decision depends on them.

@@ -68,6 +68,9 @@ func (in *input) ResolveName(name string) (any, bool) {
 		k := in.kubernetes()
 		return k, k != nil
 	case "model":
+		if in.op.ExactModel != nil {
+			return in.op.ExactModel, true
+		}
 		return in.op.Model, in.op.Model != nil
 	case "git":
 		if in.op.ExactGit != nil {

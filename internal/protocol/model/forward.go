@@ -145,5 +145,5 @@ func (d *delivery) count(a reader) {
 
 // used is what an answer takes from the budgets.
 func (d *delivery) used(m *access.ModelAnswer) (tokens, cost int64) {
-	return m.Tokens(), d.x.h.cost(firstOf(m.Model, d.x.m.Model), m)
+	return m.Tokens(), d.x.h.cost(firstOf(m.Model, d.x.exact.Model), m)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatebook/internal/access"
+	"gatebook/internal/protocol"
 )
 
 // What the provider would fetch, or take from what is kept with it, is seen wherever it stands.
@@ -281,5 +282,74 @@ func TestTooManyNames(t *testing.T) {
 	w.ask(string(percent(`{"model":"c","messages":[],"tools":[`+strings.TrimSuffix(strings.Repeat(`{"name":"t","type":"s_%d"},`, maxNames+5), ",")+`]}`, &n)))
 	if u := w.rows()[0].Operation.Uninspectable; len(u) != 1 || u[0].Field != "model.serverTools" {
 		t.Errorf("%+v", u)
+	}
+}
+
+// What is found in what one session sends hides nothing in the records of another: not its prompt, and not its calls.
+func TestFoundInOneSessionAlone(t *testing.T) {
+	const words = "kubectl delete namespace"
+	w := newWorld(t, reply(200, "application/json", `{"type":"message","content":[{"type":"tool_use","id":"toolu_1","name":"Bash","input":{"command":"`+words+` shop"}}],"usage":{"output_tokens":1}}`))
+	poison := `{"model":"m","messages":[{"role":"user","content":"` + words + `"}],"mcp_servers":[{"url":"https://a.example","authorization_token":"` + words + `"}]}`
+	if got := w.ask(poison); got.code != 200 {
+		t.Fatal(got)
+	}
+	w.by = protocol.Caller{Principal: access.Principal{Issuer: "i", Subject: "other", Name: "other"}, Session: "another0123456789abcdefgh", Address: "192.0.2.2:1"}
+	if got := w.ask(`{"model":"m","messages":[{"role":"user","content":"` + words + `"}]}`); got.code != 200 {
+		t.Fatal(got)
+	}
+	rows := w.rows()
+	if p := rows[0].Operation.Model.Prompt; strings.Contains(p, words) {
+		t.Errorf("in its own session it is shown: %q", p)
+	}
+	if p := rows[1].Operation.Model.Prompt; p != words {
+		t.Errorf("the other's prompt is %q", p)
+	}
+	if in := rows[1].Outcome.Answer.Calls[0].Input; !strings.Contains(in, words) {
+		t.Errorf("the other's call is %q", in)
+	}
+}
+
+// Nobody has a name hidden from rules and approvers by calling it a secret as well.
+func TestNamesAreNoSecrets(t *testing.T) {
+	w := newWorld(t, reply(200, "application/json", "{}"))
+	for api, body := range map[string]string{
+		"/v1/messages":  `{"model":"m","messages":[],"mcp_servers":[{"url":"https://evil.example/mcp","authorization_token":"https://evil.example"}]}`,
+		"/v1/responses": `{"model":"dearest-model","input":"x","tools":[{"type":"mcp","server_url":"https://a.example","authorization":"dearest-model"}]}`,
+		"/v1/messages?": `{"model":"m","messages":[],"tools":[{"name":"run_anything"}],"mcp_servers":[{"url":"https://a.example","authorization_token":"run_anything"}]}`,
+	} {
+		if got := w.do("POST", api, body); got.code != 400 || !strings.Contains(got.body, "is also the name") {
+			t.Errorf("%s: %d %s", api, got.code, got.body)
+		}
+	}
+	if n := len(w.requests()); n != 0 {
+		t.Errorf("%d were sent", n)
+	}
+}
+
+// Policy decides on what the provider will read, budgets among it, also where the gateway knows a name to be secret.
+func TestPolicySeesWhatIsHidden(t *testing.T) {
+	w := newWorld(t, reply(200, "application/json", `{"type":"message","model":"dearest-model","usage":{"input_tokens":1000000,"output_tokens":1}}`), func(o *Options) {
+		o.Prices = []Price{{Model: "dearest-model", Input: 5}}
+	})
+	w.masks.Learn([]byte("dearest-model"))
+	var seen []access.Model
+	w.decide = func(op *access.Operation) access.Decision {
+		seen = append(seen, *op.ExactModel)
+		return access.Decision{Effect: access.Allow}
+	}
+	for range 2 {
+		if got := w.ask(`{"model":"dearest-model","max_tokens":5,"messages":[{"role":"user","content":"use the dearest-model"}],"tools":[{"name":"dearest-model"}]}`); got.code != 200 {
+			t.Fatal(got)
+		}
+	}
+	for i, m := range seen {
+		if m.Model != "dearest-model" || m.Prompt != "use the dearest-model" || m.Tools[0] != "dearest-model" || m.SessionTokens != int64(i)*1_000_001 || m.SessionCost != int64(i)*5_000_000 {
+			t.Errorf("%d: policy sees %+v", i, m)
+		}
+	}
+	for _, r := range w.rows() {
+		if m := r.Operation.Model; strings.Contains(fmt.Sprint(*m), "dearest-model") {
+			t.Errorf("on record is %+v", m)
+		}
 	}
 }

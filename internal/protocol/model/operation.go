@@ -20,7 +20,9 @@ type exchange struct {
 	h  *Handler
 	r  *http.Request
 	op *access.Operation
-	m  *access.Model
+	m  *access.Model // as it is kept and shown: with placeholders for its secrets
+	// exact is m as the provider reads it, which policy decides on.
+	exact *access.Model
 
 	header http.Header // as it is forwarded
 	body   []byte      // as it came, and is sent
@@ -36,7 +38,7 @@ type exchange struct {
 func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *access.Refusal) {
 	now := h.o.Now()
 	api, name, why := apiOf(r)
-	x := &exchange{h: h, r: r, m: &access.Model{API: api, Model: name}, redact: redacter{h.o.Masks.Scope(by.Session), h.o.Found.Scope(by.Session).Claimed()}}
+	x := &exchange{h: h, r: r, m: &access.Model{API: api, Model: name}, redact: redacter{h.o.Masks.Scope(by.Session), h.found.scope(by.Session)}}
 	x.op = &access.Operation{ID: access.OperationID(access.NewID(now)), Session: by.Session, Time: now, Principal: by.Principal, Target: h.o.Target,
 		Client: access.Client{Address: by.Address, UserAgent: r.UserAgent(), Trace: by.Trace, Reason: r.Header.Get("Gatebook-Reason")},
 		Verb:   strings.ToLower(r.Method), Command: r.Method + " " + r.URL.RequestURI(), Model: x.m}
@@ -59,10 +61,13 @@ func (h *Handler) newExchange(r *http.Request, by protocol.Caller) (*exchange, *
 func (x *exchange) credentials() *access.Refusal {
 	key, why := foreignKey(x.r)
 	if why != nil {
-		x.h.o.Found.Learn([]byte(key))
+		x.learn([]byte(key))
 	}
 	return why
 }
+
+// learn makes a value secret in what is kept of this session.
+func (x *exchange) learn(v []byte) { x.redact.found = x.h.found.learn(x.op.Session, v) }
 
 func (x *exchange) readBody() (why *access.Refusal) {
 	x.header = forwardedHeader(x.r.Header)
@@ -82,7 +87,7 @@ func (x *exchange) find() *access.Refusal {
 		names, values := x.h.find(sent)
 		for _, v := range values {
 			for _, form := range unescaped(v) {
-				x.h.o.Found.Learn(form)
+				x.learn(form)
 			}
 		}
 		x.m.Findings = append(x.m.Findings, names...)
@@ -95,9 +100,13 @@ const authorization = "authorization"
 
 // record makes what is sent as it is recorded: with its secrets replaced.
 func (x *exchange) record(secrets []string) *access.Refusal {
+	named := x.named()
 	for _, s := range secrets {
-		x.h.o.Found.Learn([]byte(s))
+		x.learn([]byte(s))
 		x.m.Findings = append(x.m.Findings, authorization)
+	}
+	if x.named() != named { // whoever approves would not see what is asked for
+		return malformed("what the provider is to log in with is also the name of a model, of a tool or of an address in the request")
 	}
 	var inHead, inBody bool
 	var err, err2 error
@@ -112,6 +121,11 @@ func (x *exchange) record(secrets []string) *access.Refusal {
 	slices.Sort(x.m.Findings)
 	x.m.Findings = slices.Compact(x.m.Findings)
 	return nil
+}
+
+// named is, as it is shown, what of the request says which models, tools and addresses it is for.
+func (x *exchange) named() string {
+	return x.redact.string(strings.Join(slices.Concat([]string{x.m.API, x.m.Model}, x.m.Tools, x.m.ServerTools), "\n"))
 }
 
 // unread are the fields that are not known of an API that is not read.
@@ -230,6 +244,7 @@ var budgets = []string{"model.sessionTokens", "model.dayTokens", "model.sessionC
 // reserve counts the call from here on: calls that come after see it.
 func (x *exchange) reserve() {
 	x.reserved = x.h.used.reserve(x.op)
+	x.h.used.again(x.exact, x.reserved)
 	x.op.Fetched = budgets
 }
 
@@ -238,14 +253,21 @@ func (x *exchange) again(_ context.Context, fields []string) error {
 	if !slices.Contains(fields, budgets[0]) {
 		return errors.New("it cannot be known")
 	}
-	m := *x.m // who holds the operation as it was keeps it so
+	m, exact := *x.m, *x.exact // who holds the operation as it was keeps it so
 	x.h.used.again(&m, x.reserved)
+	x.h.used.again(&exact, x.reserved)
 	x.m, x.op.Model, x.op.Fetched = &m, &m, budgets
+	x.exact, x.op.ExactModel = &exact, &exact
 	return nil
 }
 
-// hide replaces, in all that is kept of an operation, what is secret.
+// hide replaces, in all that is kept of an operation, what is secret. Policy decides on it as it is.
 func (x *exchange) hide() {
+	exact := *x.m
+	for _, list := range []*[]string{&exact.Tools, &exact.ServerTools, &exact.Results, &exact.Flags} {
+		*list = slices.Clone(*list)
+	}
+	x.exact, x.op.ExactModel = &exact, &exact
 	m, c := x.m, &x.op.Client
 	for _, s := range []*string{&x.op.Command, &m.API, &m.Model, &m.Conversation, &m.Agent, &m.ParentAgent, &m.Prompt, &c.UserAgent, &c.Trace, &c.Reason} {
 		*s = x.redact.string(*s)

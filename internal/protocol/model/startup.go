@@ -43,16 +43,15 @@ type Price struct {
 	Input, Output, CacheRead, CacheWrite float64
 }
 
-// Options join the handler of one target to the rest. Target, Gate, Upstream, Masks and Found are required.
+// Options join the handler of one target to the rest. Target, Gate, Upstream, Masks and MaskKey are required.
 type Options struct {
 	Target   access.Target
 	Gate     Gate
 	Upstream Upstream
-	// Masks knows the values that are secret. Found is for those that this protocol's detectors find in what is sent: they
-	// are replaced in its records and nowhere else, or whoever sends something could have it masked for everybody. It has the
-	// key of Masks.
-	Masks, Found *mask.Engine
-	Limits       Limits
+	// Masks knows the values that are secret, and MaskKey is its key.
+	Masks   *mask.Engine
+	MaskKey []byte
+	Limits  Limits
 	// Hold is how long a client is held for an approval: 90 seconds, since 300 of silence make Claude Code give up.
 	Hold time.Duration
 	// Prices, of which the first that fits counts.
@@ -69,13 +68,14 @@ type Options struct {
 type Handler struct {
 	o         Options
 	used      *usage
+	found     *finds
 	detectors *detect.Set
 }
 
 // New makes a Handler.
 func New(o Options) (*Handler, error) {
-	if o.Gate == nil || o.Upstream == nil || o.Masks == nil || o.Found == nil || o.Target.Name == "" {
-		return nil, errors.New("model handler: target, gate, upstream, masks and found are required")
+	if o.Gate == nil || o.Upstream == nil || o.Masks == nil || o.Target.Name == "" {
+		return nil, errors.New("model handler: target, gate, upstream, masks and their key are required")
 	}
 	o.Target.Protocol = "model"
 	if o.Limits.RequestBodyBytes == 0 {
@@ -100,7 +100,11 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model handler: %w", err)
 	}
-	h := &Handler{o: o, used: newUsage(o.Now), detectors: detectors}
+	found, err := newFinds(o.MaskKey)
+	if err != nil {
+		return nil, fmt.Errorf("model handler: %w", err)
+	}
+	h := &Handler{o: o, used: newUsage(o.Now), found: found, detectors: detectors}
 	for _, u := range o.Past {
 		if u.Model != "" {
 			u = h.guess(u)

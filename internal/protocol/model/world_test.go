@@ -74,7 +74,7 @@ func newWorld(t testing.TB, upstream http.HandlerFunc, change ...func(*Options))
 	w.masks = newEngine(t)
 	g, err := gate.New(gate.Options{Policy: func() gate.Policy { return w }, Approvals: w, Revocations: w, Recorder: w.rec, Attribution: w, Log: slog.New(slog.NewTextHandler(gateLog{w}, nil))})
 	must(t, err)
-	o := Options{Target: access.Target{Name: "test"}, Gate: g, Upstream: up, Masks: w.masks, Found: newEngine(t), Hold: time.Second,
+	o := Options{Target: access.Target{Name: "test"}, Gate: g, Upstream: up, Masks: w.masks, MaskKey: maskKey, Hold: time.Second,
 		Limits: Limits{RequestBodyBytes: 1 << 20, EventBytes: 1 << 20, AnswerBytes: 1 << 20}}
 	for _, f := range change {
 		f(&o)
@@ -101,9 +101,11 @@ func (l gateLog) Write(b []byte) (int, error) {
 	return l.w.gateLog.Write(b)
 }
 
+var maskKey = bytes.Repeat([]byte{7}, 32)
+
 func newEngine(t testing.TB) *mask.Engine {
 	t.Helper()
-	e, err := mask.New(mask.Options{Key: bytes.Repeat([]byte{7}, 32)})
+	e, err := mask.New(mask.Options{Key: maskKey})
 	must(t, err)
 	return e
 }
