@@ -14,10 +14,10 @@ import (
 const (
 	// CallLife is how long a call without a result stays open, and a call with one is remembered.
 	CallLife = time.Hour
-	// maxCalls and maxOperations bound what is remembered of one run, maxTraces of all.
+	// maxCalls, maxOperations and maxTraces bound what is remembered of one run: none can push out what is known of another.
 	maxCalls      = 2000
 	maxOperations = 5000
-	maxTraces     = 200_000
+	maxTraces     = 2000
 	// maxLeaving bounds the calls of a run whose jobs are thought of.
 	maxLeaving = 100
 )
@@ -39,8 +39,8 @@ type Attributor struct {
 
 	mu   sync.Mutex
 	runs map[who]*run
-	// traces says whose each trace is.
-	traces map[string]owner
+	// traces says whose each trace is: of which run, which holds them as well.
+	traces map[string]who
 	swept  time.Time
 }
 
@@ -58,12 +58,6 @@ func whoOf(p *access.Principal, s access.SessionID) who {
 	return who{issuer: p.Issuer, subject: p.Subject}
 }
 
-// owner is the run in which a trace was seen first, and when it was seen there last.
-type owner struct {
-	who  who
-	last time.Time
-}
-
 // run is what is known of one agent.
 type run struct {
 	calls []*call // in order of emission
@@ -71,6 +65,8 @@ type run struct {
 	recent []*call
 	// leaving are calls that may have left jobs running.
 	leaving []*call
+	// traces are those that are this run's own, with when each was seen last.
+	traces map[string]time.Time
 	// spans of OTLP: the call that each is of.
 	spans map[trace]*call
 	// operations that carried a trace, in order, for spans that come later.
@@ -127,7 +123,7 @@ func New(o Options) *Attributor {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	none := &access.Cause{Method: byNothing, Evidence: []access.Evidence{openCalls(0, 0)}}
-	return &Attributor{o: o, none: none, runs: map[who]*run{}, traces: map[string]owner{}}
+	return &Attributor{o: o, none: none, runs: map[who]*run{}, traces: map[string]who{}}
 }
 
 func (a *Attributor) run(w who) *run {
@@ -135,7 +131,7 @@ func (a *Attributor) run(w who) *run {
 	a.sweep(now)
 	r := a.runs[w]
 	if r == nil {
-		r = &run{spans: map[trace]*call{}, agents: map[agentKey]agentCause{}}
+		r = &run{traces: map[string]time.Time{}, spans: map[trace]*call{}, agents: map[agentKey]agentCause{}}
 		a.runs[w] = r
 	}
 	r.last = now
@@ -153,24 +149,43 @@ func (a *Attributor) sweep(now time.Time) {
 		r.operations = slices.DeleteFunc(r.operations, func(t traced) bool { return now.Sub(t.at) > CallLife })
 		maps.DeleteFunc(r.agents, func(_ agentKey, a agentCause) bool { return now.Sub(a.last) > CallLife })
 		maps.DeleteFunc(r.spans, func(_ trace, c *call) bool { return now.Sub(c.emitted) > 2*CallLife })
-		if now.Sub(r.last) > 2*CallLife {
+		for id, last := range r.traces {
+			if now.Sub(last) > 2*CallLife {
+				a.disown(r, id)
+			}
+		}
+		if now.Sub(r.last) > 2*CallLife { // and so are its traces
 			delete(a.runs, w)
 		}
 	}
-	maps.DeleteFunc(a.traces, func(_ string, o owner) bool { return now.Sub(o.last) > 2*CallLife })
 }
 
-// own notes whose a trace is: whoever asks a model with it first.
-func (a *Attributor) own(w who, raw string) {
+// own notes whose a trace is: whoever asks a model with it first. Of a run with too many the one that was seen longest ago is
+// forgotten.
+func (a *Attributor) own(w who, r *run, raw string) {
 	t := parseTrace(raw)
-	if t.id == "" {
+	of, there := a.traces[t.id]
+	if t.id == "" || there && of != w {
 		return
 	}
-	o, there := a.traces[t.id]
-	if there && o.who != w || !there && len(a.traces) >= maxTraces {
-		return
+	if !there && len(r.traces) >= maxTraces {
+		a.disown(r, oldest(r.traces))
 	}
-	a.traces[t.id] = owner{w, a.o.Now()}
+	a.traces[t.id], r.traces[t.id] = w, a.o.Now()
+}
+
+func (a *Attributor) disown(r *run, id string) {
+	delete(a.traces, id)
+	delete(r.traces, id)
+}
+
+func oldest(traces map[string]time.Time) (id string) {
+	for k, last := range traces {
+		if id == "" || last.Before(traces[id]) {
+			id = k
+		}
+	}
+	return id
 }
 
 // Asked tells of a request to a model that has arrived, permitted or not: the calls whose results it brings have ended,
@@ -184,7 +199,7 @@ func (a *Attributor) Asked(op *access.Operation) {
 func (a *Attributor) asked(op *access.Operation) {
 	w := whoOf(&op.Principal, op.Session)
 	r := a.run(w)
-	a.own(w, op.Client.Trace)
+	a.own(w, r, op.Client.Trace)
 	ended := r.results(op.Model)
 	for _, c := range r.calls {
 		if !c.ended.IsZero() {

@@ -596,3 +596,32 @@ func TestALongSession(t *testing.T) {
 		t.Errorf("%d traces and %d spans of %d are kept; the last span: %v", len(w.traces), len(s.spans), turns, s.spans[last])
 	}
 }
+
+// Who floods with traces pushes out its own, the oldest first, and nobody else's; what is forgotten is gone from every list.
+func TestTracesThatFlood(t *testing.T) {
+	w := newWorld(t)
+	flood := func(from, n int) {
+		for i := range n {
+			w.turn("flood", fmt.Sprintf("00-%032x-00f067aa0ba902b7-01", from+i), nil)
+		}
+	}
+	w.turn("mine", traceA, nil, "mine: kubectl get pods")
+	w.turn("flood", traceC, nil)
+	flood(1, maxTraces+100)
+	fresh := "00-ffffffffffffffffffffffffffffffff-00f067aa0ba902b7-01"
+	w.turn("mine", fresh, nil, "again: kubectl get pods -n new")
+	if _, known := w.traces[parseTrace(traceC).id]; known {
+		t.Error("its own oldest is still known")
+	}
+	is(t, w.does("mine", fresh, kube("list", "pods", "new", "")), access.Bound, 0, "again")
+	is(t, w.does("flood", fresh, kube("list", "pods", "new", "")), access.Unattributed, 1)
+	is(t, w.does("flood", traceA, kube("list", "pods", "", "")), access.Unattributed, 1)
+	if len(w.traces) != maxTraces+2 {
+		t.Errorf("%d traces are known", len(w.traces))
+	}
+	w.now = w.now.Add(3 * CallLife)
+	w.turn("other", "", nil)
+	if len(w.traces) != 0 {
+		t.Errorf("%d traces are known after hours", len(w.traces))
+	}
+}

@@ -58,7 +58,7 @@ func (a *Attributor) judge(w who, r *run, op *access.Operation, t trace, open []
 	sub := &subject{op: op}
 	hs := hold(open, sub)
 	of, seen := a.traces[t.id]
-	if name := op.Client.Call; name != "" && !(seen && of.who != w) {
+	if name := op.Client.Call; name != "" && !(seen && of != w) {
 		return byCall(name, hs, known), hs
 	}
 	if t.id == "" {
@@ -69,7 +69,7 @@ func (a *Attributor) judge(w who, r *run, op *access.Operation, t trace, open []
 		return access.Cause{Method: byNothing, Evidence: []access.Evidence{known, says}, Flags: []string{flag}}, hs
 	}
 	switch c := r.spans[t]; {
-	case seen && of.who != w:
+	case seen && of != w:
 		return none(foreign)
 	case c != nil:
 		return spanned(c, hs, known, says), hs
