@@ -108,7 +108,7 @@ spec: {group: %[3]s, version: v1, insecureSkipTLSVerify: true, groupPriorityMini
 
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); !is(); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); !is(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waiting for %s", what)
 		}

@@ -184,7 +184,7 @@ func TestI82PolicyChangedAfterApproval(t *testing.T) {
 	changed := askPolicy("")
 	changed["more.yaml"] = "rules:\n  - {id: more, protocol: kubernetes, effect: deny, verbs: [bind], reason: no}\n"
 	a.g.WritePolicy(changed)
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(a.g.Log(), "policy loaded"); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); !strings.Contains(a.g.Log(), "policy loaded"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the policy is not loaded anew")
 		}

@@ -102,7 +102,7 @@ func TestB93DiskFull(t *testing.T) {
 	if err := os.Remove(filepath.Join(disk, "filler")); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(100 * time.Millisecond) {
 		if r, err := cluster.Kubectl(t.Context(), config, "", "-n", ns, "get", "pod", "box"); err == nil && r.Code == 0 {
 			break
 		} else if time.Now().After(deadline) {

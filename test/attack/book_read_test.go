@@ -30,7 +30,7 @@ func TestB94KilledInMidSession(t *testing.T) {
 	g.Start()
 	auditor := g.API(g.Person("grace", "auditors"))
 	var rec access.Record
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(50 * time.Millisecond) {
 		page, err := auditor.Operations(t.Context(), client.Query{Resource: "pods/exec"})
 		if err != nil {
 			t.Fatal(err)

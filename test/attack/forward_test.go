@@ -51,7 +51,7 @@ func throughForward(t *testing.T, kubeconfig, ns, websockets, send string) strin
 
 func throughForwardTo(t *testing.T, kubeconfig, ns, websockets string, remote int, send string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin, "kubectl"), "--kubeconfig", kubeconfig, "-n", ns, "port-forward", "box", fmt.Sprint(":", remote))
 	cmd.Env = []string{"HOME=" + t.TempDir(), "KUBECTL_PORT_FORWARD_WEBSOCKETS=" + websockets}
@@ -78,7 +78,7 @@ func throughForwardTo(t *testing.T, kubeconfig, ns, websockets string, remote in
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, send); err != nil {

@@ -310,7 +310,7 @@ func TestI83AYesIsNotSpentOnAPushThatDoesNotRun(t *testing.T) {
 
 // Somebody whose token is taken back while a push is held gets it refused, and one who reads is cut off.
 func TestI80RevocationReachesGit(t *testing.T) {
-	s := newGitScene(t, "")
+	s := newGitSceneWith(t, lab.Options{Config: "approvals: {holdOthers: 1h}\n"}, "")
 	s.c.Commit("b.txt", "1", "second")
 	done := make(chan lab.Result, 1)
 	go func() { done <- s.c.Git("push", "origin", "main") }()
@@ -323,7 +323,7 @@ func TestI80RevocationReachesGit(t *testing.T) {
 		if r.Code == 0 || !strings.Contains(r.Out(), "remote: gatebook: ") || s.pushed() != 0 {
 			t.Errorf("exit %d, %d pushes\n%s", r.Code, s.pushed(), r.Out())
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(lab.Patience):
 		t.Fatal("it is held on")
 	}
 	s.answer(a, true)
@@ -357,7 +357,7 @@ func TestI80ACloneIsCut(t *testing.T) {
 		}
 		return true
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	done := make(chan lab.Result, 1)
 	go func() {
@@ -377,9 +377,7 @@ func TestI80ACloneIsCut(t *testing.T) {
 	if _, err := s.desk.Revoke(t.Context(), access.Revocation{Session: page.Items[0].Operation.Session, Reason: "a test"}); err != nil {
 		t.Fatal(err)
 	}
-	at := time.Now()
-	r := <-done
-	if took := time.Since(at); r.Code == 0 || ctx.Err() != nil || took > 3*time.Second {
-		t.Errorf("exit %d after %v\n%s", r.Code, took, r.Out())
+	if r := <-done; r.Code == 0 || ctx.Err() != nil {
+		t.Errorf("exit %d, %v\n%s", r.Code, ctx.Err(), r.Out())
 	}
 }

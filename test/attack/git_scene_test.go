@@ -91,7 +91,7 @@ func (s *gitScene) do(method, path string, body []byte, header ...string) answer
 			r.Header.Add(k, v)
 		}
 	}
-	resp, err := (&http.Client{Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(r)
+	resp, err := (&http.Client{Transport: tr, Timeout: lab.Patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(r)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func (s *gitScene) push(body []byte, header ...string) answer {
 // asked waits until somebody is asked about a command that holds text.
 func (s *gitScene) asked(text string) access.Approval {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(30 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(30 * time.Millisecond) {
 		page, err := s.desk.Approvals(s.t.Context(), access.ApprovalPending)
 		if err != nil {
 			s.t.Fatal(err)
@@ -137,7 +137,7 @@ func (s *gitScene) answer(a access.Approval, yes bool) {
 // updates waits until the book has n ref updates, all ended; by ref.
 func (s *gitScene) updates(n int) map[string]access.Record {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(30 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(30 * time.Millisecond) {
 		page, err := s.desk.Operations(s.t.Context(), client.Query{Limit: 100, Verb: "push"})
 		if err != nil {
 			s.t.Fatal(err)

@@ -53,13 +53,13 @@ spec:
     imagePullPolicy: Never
     command: [sh, -c, "echo started; sleep 100000"]
 %s`, name, ns, name, more), "apply", "-f", "-"))
-	must(t, admin(t, "", "-n", ns, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s"))
+	must(t, admin(t, "", "-n", ns, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=180s"))
 }
 
 // pending waits for an approval of an operation whose command contains text.
 func pending(t *testing.T, x *client.Client, text string) access.Approval {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		page, err := x.Approvals(t.Context(), access.ApprovalPending)
 		if err != nil {
 			t.Fatal(err)
@@ -74,16 +74,29 @@ func pending(t *testing.T, x *client.Client, text string) access.Approval {
 	return access.Approval{}
 }
 
+// abandoned waits until the gateway sees that who was held for an approval has gone: an answer that comes before that may be taken for
+// one in time.
+func abandoned(t *testing.T, x *client.Client, id access.ApprovalID) {
+	t.Helper()
+	waitFor(t, "the gateway to see that its client has gone", func() bool {
+		a, err := x.Approval(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !a.Waiting
+	})
+}
+
 var markers atomic.Int64
 
-// book gives all that is recorded of a principal's operations until now, the earliest first. The index is fed in order:
-// what came before a marker is there when the marker is.
+// book gives all that is recorded of a principal's operations until now, the earliest first, once each has its end. The index is fed
+// in order: what came before a marker is there when the marker is; but a client may have its answer before its end is recorded.
 func book(t *testing.T, g *lab.Gateway, principal string) []access.Record {
 	t.Helper()
 	marker := fmt.Sprintf("marker-%d", markers.Add(1))
 	over(t, g, h1).do(request{path: "/t/lab/" + marker, token: g.Person(marker)})
 	auditor := g.API(g.Person("grace", "auditors"))
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
 		page, err := auditor.Operations(t.Context(), client.Query{Principal: marker})
 		if err != nil {
 			t.Fatal(err)
@@ -95,19 +108,28 @@ func book(t *testing.T, g *lab.Gateway, principal string) []access.Record {
 			t.Fatal("the index does not get on")
 		}
 	}
-	var all []access.Record
-	for q := (client.Query{Principal: principal, Limit: 500}); ; {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
+		all := operations(t, auditor, client.Query{Principal: principal, Limit: 500})
+		if !slices.ContainsFunc(all, func(r access.Record) bool { return r.Outcome == nil }) || time.Now().After(deadline) {
+			return all
+		}
+	}
+}
+
+// operations gives all that a query finds, the earliest first.
+func operations(t *testing.T, auditor *client.Client, q client.Query) (all []access.Record) {
+	t.Helper()
+	for {
 		page, err := auditor.Operations(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, page.Items...)
 		if q.Cursor = page.Next; q.Cursor == "" {
-			break
+			slices.Reverse(all)
+			return all
 		}
 	}
-	slices.Reverse(all)
-	return all
 }
 
 // own leaves out what the gateway read for an operation.

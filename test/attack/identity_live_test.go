@@ -22,7 +22,7 @@ func refusedWithin(t *testing.T, g *lab.Gateway, token string, bound time.Durati
 	t.Helper()
 	c := over(t, g, h1)
 	for deadline := time.Now().Add(bound); ; time.Sleep(200 * time.Millisecond) {
-		if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		a := c.do(request{path: "/t/lab/api/v1/namespaces", token: token})
@@ -61,7 +61,7 @@ func TestI78ServiceAccountTokens(t *testing.T) {
 	must(t, admin(t, "", "-n", ns, "delete", "pod", "box", "--grace-period=0", "--force"))
 	must(t, admin(t, "", "-n", ns, "delete", "sa", "short"))
 	for name, tok := range map[string]string{"of a pod that is gone": agent, "of an account that is gone": short} {
-		a := refusedWithin(t, g, tok, 40*time.Second) // 10 s by right; the machine may be slow
+		a := refusedWithin(t, g, tok, lab.Patience) // 10 s by right; the machine may be slow
 		if s := a.status(t); a.code != http.StatusForbidden && a.code != http.StatusUnauthorized || !strings.Contains(s.Message, "no longer honours") {
 			t.Errorf("%s: %d %s", name, a.code, a.body)
 		}
@@ -77,7 +77,7 @@ type stream struct {
 // run starts kubectl through the gateway, and gives it when it has said want.
 func run(t *testing.T, g *lab.Gateway, config, want string, args ...string) *stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*lab.Patience)
 	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin, "kubectl"), append([]string{"--kubeconfig", config}, args...)...)
 	cmd.Env = []string{"HOME=" + g.Dir}
 	out, w := io.Pipe()
@@ -109,7 +109,7 @@ func run(t *testing.T, g *lab.Gateway, config, want string, args ...string) *str
 		if !ok {
 			t.Fatalf("kubectl %q never says %q", args, want)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(lab.Patience):
 		t.Fatalf("kubectl %q does not say %q", args, want)
 	}
 	return s
@@ -152,7 +152,7 @@ func TestI80RevocationCutsStreams(t *testing.T) {
 		if _, err := admins.Revoke(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		bound := time.After(15 * time.Second) // one second by right; the machine may be slow
+		bound := time.After(lab.Patience) // one second by right; the machine may be slow
 		for _, s := range streams {
 			select {
 			case <-s.ended:

@@ -170,7 +170,7 @@ func TestI77KeysOfTheAttacker(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := cluster.StartGateway(t, binary, lab.Options{Issuers: fmt.Sprintf("  - {name: remote, usernamePrefix: 'remote:', groupsPrefix: 'remote:', url: 'https://remote.test', audiences: [gatebook], jwksURL: '%s/jwks', caFile: '%s'}\n", issuer.URL, ca)})
-	for deadline := time.Now().Add(10 * time.Second); fetched.Load() == 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); fetched.Load() == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the keys are never fetched")
 		}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatebook/test/lab"
 )
 
 // M36: an admission policy whose message repeats the object, in an error, and in a warning of an answer that succeeds.
@@ -48,7 +50,7 @@ spec:
 	rule("delete", "Deny", "DELETE", strings.ReplaceAll(say, "object", "oldObject"))
 	until := func(what string, request func() answer, inForce func(answer) bool) answer {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 			if a := request(); inForce(a) {
 				return a
 			}

@@ -85,7 +85,7 @@ func TestM45CopiesOfTheGatewaysCredentials(t *testing.T) {
 		"containers": []any{map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "env": []any{map[string]any{"name": "TOKEN", "value": token}, map[string]any{"name": "KEY", "value": string(pem)}},
 			"command":      []string{"sh", "-c", `echo started; echo "$TOKEN"; echo "$KEY"; cat /left/config; while sleep 1; do :; done`},
 			"volumeMounts": []any{map[string]any{"name": "node", "mountPath": "/node"}, map[string]any{"name": "left", "mountPath": "/left"}}}}}}))
-	must(t, admin(t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=60s"))
+	must(t, admin(t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=180s"))
 	a := s.do(request{path: "/t/lab/../other/anything"})
 	over := over(t, s.g, h1).do(request{path: "/t/other/api/v1/echo", token: s.agent})
 	s.give("an upstream that repeats its headers", over.body, headerBytes(over.header), a.body)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"gatebook/test/lab"
 )
@@ -49,7 +48,7 @@ func TestM43DetectedInWebAnswers(t *testing.T) {
 			seen := 0
 			for media, body := range bodies {
 				for cut := range body {
-					answers, _ := s.exchange(c, r, 1, "GET /t/shop/x HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\nWant: "+media+"\r\nCut: "+fmt.Sprint(cut)+"\r\n\r\n")
+					answers := s.exchange(c, r, 1, "GET /t/shop/x HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\nWant: "+media+"\r\nCut: "+fmt.Sprint(cut)+"\r\n\r\n")
 					if len(answers) != 1 {
 						t.Fatalf("%s cut at %d: no answer", media, cut)
 					}
@@ -59,9 +58,6 @@ func TestM43DetectedInWebAnswers(t *testing.T) {
 					}
 					if bytes.Contains(b, []byte(secret)) || strings.Contains(answers[0].Header.Get("X-Note"), secret) {
 						seen++
-					}
-					if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-						t.Fatal(err)
 					}
 				}
 			}
@@ -142,7 +138,7 @@ func TestM43DetectedInCluster(t *testing.T) {
 			script := fmt.Sprintf(`i=0; while [ $i -le %d ]; do printf %%s "x ${V:0:$i}"; sleep 0.02; echo "${V:$i} y"; i=$((i+1)); done; echo done`, len(secret))
 			must(t, admin(t, toJSON(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "log"}, "spec": map[string]any{"restartPolicy": "Never", "containers": []any{
 				map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "command": []string{"sh", "-c", script}, "env": []any{map[string]any{"name": "V", "value": secret}}}}}}), "-n", s.ns, "apply", "-f", "-"))
-			must(t, admin(t, "", "-n", s.ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/log", "--timeout=60s"))
+			must(t, admin(t, "", "-n", s.ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/log", "--timeout=180s"))
 			must(t, admin(t, "", "-n", s.ns, "create", "configmap", "c", "--from-literal=note=it is "+secret+" here", "--from-literal=other=1"))
 			for _, args := range [][]string{{"logs", "log"}, {"logs", "-f", "log"}, {"logs", "--timestamps", "log"}, {"get", "pod", "log", "-o", "yaml"}, {"get", "configmap", "c", "-o", "json"}, {"describe", "configmap", "c"}, {"get", "configmaps", "-o", "yaml"}} {
 				r := must(t, s.kubectl("", args...))

@@ -73,7 +73,7 @@ func TestK18IssuedTokenElsewhere(t *testing.T) {
 	s.object(toJSON(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "box"}, "spec": map[string]any{"terminationGracePeriodSeconds": 0,
 		"containers": []any{map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "env": []any{map[string]any{"name": "ALL", "value": all}},
 			"command": []string{"sh", "-c", `echo "$ALL"; while sleep 1; do :; done`}}}}}))
-	must(t, admin(t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=60s"))
+	must(t, admin(t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=180s"))
 	for _, args := range [][]string{{"get", "configmap", "left", "-o", "yaml"}, {"describe", "configmap", "left"}, {"get", "pod", "box", "-o", "json"}, {"logs", "box"}, {"logs", "--timestamps", "box"},
 		{"exec", "box", "--", "env"}, {"exec", "-it", "box", "--", "sh", "-c", `echo "$ALL"; echo "$ALL" | head -1 | xxd -p; echo "$ALL" | head -1 | base64`}} {
 		if r := s.kubectl("", args...); !strings.Contains(r.Stdout, "gbm-") {

@@ -29,8 +29,8 @@ spec:
     imagePullPolicy: Never
     command: [sh, -c, 'T=$(cat %s); cp %[1]s /tmp/token; echo "Authorization: Bearer $T"; echo "{\"token\":\"$T\"}"; echo -n "$T" | base64; echo logged; (while true; do (cat %[1]s; echo; base64 %[1]s) | nc -l -p 8000; done) & while sleep 1; do echo "still $T"; done']
 `, tokenFile), "-n", s.ns, "create", "-f", "-"))
-	must(s.t, admin(s.t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=60s"))
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(must(s.t, admin(s.t, "", "-n", s.ns, "logs", "box")).Stdout, "logged"); {
+	must(s.t, admin(s.t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=180s"))
+	for deadline := time.Now().Add(lab.Patience); !strings.Contains(must(s.t, admin(s.t, "", "-n", s.ns, "logs", "box")).Stdout, "logged"); {
 		if time.Now().After(deadline) {
 			s.t.Fatal("the pod does not log")
 		}
@@ -127,9 +127,9 @@ func TestM43Schema(t *testing.T) {
 				"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object", "description": "such as " + value}}}}}})
 	must(t, admin(t, crd, "create", "-f", "-"))
 	t.Cleanup(func() { admin(t, "", "delete", "crd", "notes."+s.ns+".example.com") })
-	must(t, admin(t, "", "wait", "--for=condition=Established", "crd/notes."+s.ns+".example.com", "--timeout=30s"))
+	must(t, admin(t, "", "wait", "--for=condition=Established", "crd/notes."+s.ns+".example.com", "--timeout=180s"))
 	v3 := "/openapi/v3/apis/" + s.ns + ".example.com/v1"
-	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(admin(t, "", "get", "--raw", v3).Stdout, value) || !strings.Contains(admin(t, "", "get", "--raw", "/openapi/v2").Stdout, value); {
+	for deadline := time.Now().Add(lab.Patience); !strings.Contains(admin(t, "", "get", "--raw", v3).Stdout, value) || !strings.Contains(admin(t, "", "get", "--raw", "/openapi/v2").Stdout, value); {
 		if time.Now().After(deadline) {
 			t.Fatal("the API server does not show the description")
 		}

@@ -173,7 +173,7 @@ func TestM34SecretsThatTheAgentSends(t *testing.T) {
 	for _, r := range book(t, s.g, "system:serviceaccount:"+s.ns+":claude") {
 		s.give("show", []byte(s.g.CLI(auditor, "show", string(r.Operation.ID), "--key", s.g.Data("auditor.key")).Out()), []byte(toJSON(r)))
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(50 * time.Millisecond) {
 		mu.Lock()
 		n := len(told)
 		mu.Unlock()

@@ -38,7 +38,7 @@ func TestM43LogsSplitEverywhere(t *testing.T) {
 	s.object(toJSON(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "log"}, "spec": map[string]any{"restartPolicy": "Never", "containers": []any{
 		map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "command": []string{"sh", "-c", script},
 			"env": []any{map[string]any{"name": "V", "valueFrom": map[string]any{"secretKeyRef": map[string]string{"name": "db", "key": "v"}}}}}}}}))
-	must(t, admin(t, "", "-n", s.ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/log", "--timeout=60s"))
+	must(t, admin(t, "", "-n", s.ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/log", "--timeout=180s"))
 	for _, args := range [][]string{{"logs", "log"}, {"logs", "-f", "log"}, {"logs", "--timestamps", "log"}, {"logs", "--tail=5", "log"}} {
 		if r := must(t, s.kubectl("", args...)); !strings.Contains(r.Stdout, "gbm-") {
 			t.Errorf("kubectl %v: nothing is masked: %s", args, r.Stdout)

@@ -28,7 +28,7 @@ func (s *scene) serving(commands map[int]string) {
 		"volumes": []any{map[string]any{"name": "s", "secret": map[string]string{"secretName": "db"}}},
 		"containers": []any{map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "command": []string{"sh", "-c", script + "while sleep 1; do cat /s/v; echo; done"},
 			"env": environment, "volumeMounts": []any{map[string]any{"name": "s", "mountPath": "/s"}}}}}}))
-	must(s.t, admin(s.t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=60s"))
+	must(s.t, admin(s.t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/box", "--timeout=180s"))
 }
 
 // M42: a mounted Secret, copied, attached to and served; one that the gateway has seen, and one that only the pod's own
@@ -119,7 +119,7 @@ func TestM43StreamsCutEverywhere(t *testing.T) {
 	s.serving(map[int]string{8000: script})
 	s.object(toJSON(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "log"}, "spec": map[string]any{"restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
 		"containers": []any{map[string]any{"name": "c", "image": "lab.local/busybox:1", "imagePullPolicy": "Never", "command": []string{"sh", "-c", "sleep 2; " + script}}}}}))
-	must(t, admin(t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/log", "--timeout=60s"))
+	must(t, admin(t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/log", "--timeout=180s"))
 	masked := func(what, got string) {
 		t.Helper()
 		if n := strings.Count(got, "gbm-") + strings.Count(got, "Z2JtL"); !strings.Contains(got, "done") || n < 100 {

@@ -1,11 +1,18 @@
 package attack
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"gatebook/test/lab"
 )
 
 // unread leaves the agent the right to work with pods, and takes that to read Secrets. podVerbs are those on pods themselves.
@@ -63,8 +70,8 @@ spec:
   - {name: p, projected: {sources: [{secret: {name: %[1]s-projected}}]}}
   - {name: shared, emptyDir: {}}
 `, name), "-n", s.ns, "create", "-f", "-"))
-	must(s.t, admin(s.t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s"))
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(must(s.t, admin(s.t, "", "-n", s.ns, "logs", name)).Stdout, "logged"); {
+	must(s.t, admin(s.t, "", "-n", s.ns, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=180s"))
+	for deadline := time.Now().Add(lab.Patience); !strings.Contains(must(s.t, admin(s.t, "", "-n", s.ns, "logs", name)).Stdout, "logged"); {
 		if time.Now().After(deadline) {
 			s.t.Fatal("the pod does not log")
 		}
@@ -118,15 +125,33 @@ func TestM42UnseenSecrets(t *testing.T) {
 	}
 }
 
-// attached gives what a pod says within a few seconds.
+// attached gives what a pod says that says a line each second: two of them.
 func (s *scene) attached(pod string) string {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), lab.Patience)
 	defer cancel()
-	r, err := cluster.KubectlEnv(ctx, s.g.Kubeconfig(s.agent), nil, "", "-n", s.ns, "attach", pod)
-	if ctx.Err() == nil {
-		s.t.Errorf("kubectl attach ended by itself: %v %s", err, r.Out())
+	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin, "kubectl"), "--kubeconfig", s.g.Kubeconfig(s.agent), "-n", s.ns, "attach", pod)
+	cmd.Env = []string{"HOME=" + s.g.Dir}
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	s.give("kubectl attach "+pod, []byte(r.Stdout), []byte(r.Stderr))
-	return r.Stdout
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	said, r := "", bufio.NewReader(out)
+	for range 2 {
+		line, err := r.ReadString('\n')
+		if said += line; err != nil {
+			s.t.Errorf("kubectl attach ended after %q: %v", said, err)
+			break
+		}
+	}
+	cancel()
+	rest, _ := io.ReadAll(r) // what it was about to say
+	_ = cmd.Wait()           // killed
+	s.give("kubectl attach "+pod, []byte(said), rest, errs.Bytes())
+	return said
 }

@@ -71,7 +71,7 @@ spec:
   versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
 `, group), "create", "-f", "-"))
 	s.t.Cleanup(func() { admin(s.t, "", "delete", "crd", "gadgets."+group, "--wait=false") })
-	must(s.t, admin(s.t, "", "wait", "--for=condition=Established", "crd/gadgets."+group, "--timeout=30s"))
+	must(s.t, admin(s.t, "", "wait", "--for=condition=Established", "crd/gadgets."+group, "--timeout=180s"))
 }
 
 // resource is what kubectl calls a kind that holding made: other tests have Gadgets of their own.

@@ -93,7 +93,7 @@ func TestM43LimitBytes(t *testing.T) {
 	must(t, g.Kubectl(agent, "", "-n", ns, "get", "secret", "s", "-o", "yaml"))
 	must(t, admin(t, fmt.Sprintf(`{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: %s}, spec: {terminationGracePeriodSeconds: 0, restartPolicy: Never,
 containers: [{name: c, image: "lab.local/busybox:1", imagePullPolicy: Never, command: [echo, "token=%s"]}]}}`, ns, secret), "apply", "-f", "-"))
-	must(t, admin(t, "", "-n", ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/p", "--timeout=60s"))
+	must(t, admin(t, "", "-n", ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/p", "--timeout=180s"))
 	for _, n := range []int{10, 20, len("token="+secret) - 1, len("token=" + secret)} {
 		r := must(t, g.Kubectl(agent, "", "-n", ns, "logs", "p", fmt.Sprintf("--limit-bytes=%d", n)))
 		if len(r.Stdout) != n || strings.Contains(r.Stdout, secret[:4]) {

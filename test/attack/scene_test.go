@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"gatebook/test/lab"
 )
@@ -112,7 +111,7 @@ func (s *scene) kubectl(stdin string, args ...string) lab.Result {
 
 func (s *scene) kubectlEnv(env []string, stdin string, args ...string) lab.Result {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), lab.Patience)
 	defer cancel()
 	r, err := cluster.KubectlEnv(ctx, s.g.Kubeconfig(s.agent), env, stdin, append([]string{"-n", s.ns}, args...)...)
 	if err != nil && ctx.Err() == nil {
@@ -154,7 +153,7 @@ func (s *scene) doH2(q request) answer {
 		k, v, _ := strings.Cut(h, ": ")
 		r.Header.Add(k, v)
 	}
-	resp, err := (&http.Client{Transport: tr, Timeout: time.Minute}).Do(r)
+	resp, err := (&http.Client{Transport: tr, Timeout: lab.Patience}).Do(r)
 	if err != nil || resp.ProtoMajor != 2 {
 		s.t.Fatalf("%s by HTTP/2: %+v %v", q.path, resp, err)
 	}

@@ -65,7 +65,7 @@ func (s *sqlScene) book(principal string) []access.Record {
 	marker := fmt.Sprintf("sql-marker-%d", markers.Add(1))
 	s.g.Psql(s.g.Person(marker), "") // connecting is an operation
 	auditor := s.g.API(s.g.Person("grace", "auditors"))
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
 		page, err := auditor.Operations(s.t.Context(), client.Query{Principal: marker})
 		if err != nil {
 			s.t.Fatal(err)
@@ -77,25 +77,18 @@ func (s *sqlScene) book(principal string) []access.Record {
 			s.t.Fatal("the index does not get on")
 		}
 	}
-	var all []access.Record
-	for q := (client.Query{Principal: principal, Limit: 500}); ; {
-		page, err := auditor.Operations(s.t.Context(), q)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		all = append(all, page.Items...)
-		if q.Cursor = page.Next; q.Cursor == "" {
-			break
-		}
-	}
-	slices.Reverse(all)
-	return all
+	return operations(s.t, auditor, client.Query{Principal: principal, Limit: 500})
 }
 
-// recorded gives the records of statements that hold text.
+// recorded gives the records of statements that hold text, once each has its end.
 func (s *sqlScene) recorded(text string) []access.Record {
 	s.t.Helper()
-	return slices.DeleteFunc(own(s.book("claude")), func(r access.Record) bool { return !strings.Contains(r.Operation.Command, text) })
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
+		all := slices.DeleteFunc(own(s.book("claude")), func(r access.Record) bool { return !strings.Contains(r.Operation.Command, text) })
+		if !slices.ContainsFunc(all, func(r access.Record) bool { return r.Outcome == nil }) || time.Now().After(deadline) {
+			return all
+		}
+	}
 }
 
 // speaker is a client that speaks the protocol by hand.
@@ -129,7 +122,7 @@ func (s *sqlScene) dial() net.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { c.Close() })
@@ -290,7 +283,7 @@ func (x *speaker) sync() *speaker {
 // closed asserts that the other side hangs up, whatever it says before.
 func closed(t *testing.T, what string, c net.Conn) []byte {
 	t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(lab.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	b, err := io.ReadAll(c)

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"gatebook/test/lab"
 )
 
 // headers2 sends one request of HTTP/2 as these fields, which no library would send, and gives the status of the answer; 0 where the stream
@@ -22,7 +24,7 @@ func (s *webScene) headers2(body string, fields ...string) int {
 		s.t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	fmt.Fprint(c, http2.ClientPreface)

@@ -76,7 +76,8 @@ func TestH71Proxy(t *testing.T) {
 		refused++
 	}
 	for _, u := range []string{"http://169.254.169.254/latest/meta-data/", "https://" + shop + "/", "ftp://shop.test/", "http://a@shop.test/", "http://localhost/"} {
-		answers, _ := s.raw(1, "GET "+u+" HTTP/1.1\r\nHost: x\r\nProxy-TOKEN\r\n\r\n")
+		c, r := s.conn("localhost")
+		answers := s.exchange(c, r, 1, "GET "+u+" HTTP/1.1\r\nHost: x\r\nProxy-TOKEN\r\n\r\n")
 		if len(answers) != 1 || answers[0].StatusCode != 403 && answers[0].StatusCode != 400 {
 			t.Errorf("%s: %+v", u, answers)
 		}
@@ -136,7 +137,7 @@ func TestH70Tunnel(t *testing.T) {
 	}
 	s.records(10)
 	whole := 0
-	for deadline := time.Now().Add(20 * time.Second); whole != 2 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); whole != 2 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		whole = 0
 		for _, r := range s.records(10) {
 			if o := r.Outcome; o != nil && o.Truncated == "" && o.Code == 200 && o.RequestBytes > 100 && o.ResponseBytes > 100 && r.Operation.Web.Method == "CONNECT" {

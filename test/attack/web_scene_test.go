@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -87,56 +88,68 @@ func (s *webScene) conn(serverName string) (*tls.Conn, *bufio.Reader) {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(15 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	return c, bufio.NewReader(c)
 }
 
-// raw sends bytes, in which TOKEN stands for the agent's header, and gives the answers until the gateway closes or n have come.
+// raw sends bytes, in which TOKEN stands for the agent's header, and gives the answers until n have come or the gateway closes, which
+// it is to do then.
 func (s *webScene) raw(n int, bytes string) (answers []*http.Response, closed bool) {
 	s.t.Helper()
 	c, r := s.conn("localhost")
-	return s.exchange(c, r, n, bytes)
+	answers = s.exchange(c, r, n, bytes)
+	return answers, s.closes(c, r)
 }
 
-// exchange is raw on a connection that is there.
-func (s *webScene) exchange(c *tls.Conn, r *bufio.Reader, n int, bytes string) (answers []*http.Response, closed bool) {
+// exchange sends such bytes on a connection that is there, and gives the answers until n have come or the gateway closes.
+func (s *webScene) exchange(c *tls.Conn, r *bufio.Reader, n int, bytes string) (answers []*http.Response) {
 	s.t.Helper()
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
+		s.t.Fatal(err)
+	}
 	if _, err := io.WriteString(c, strings.ReplaceAll(bytes, "TOKEN", "Authorization: Bearer "+s.agent)); err != nil {
-		return nil, true
+		return nil
 	}
 	for range n {
 		resp, err := http.ReadResponse(r, nil)
 		if err != nil {
-			return answers, true
+			return answers
 		}
 		b, err := io.ReadAll(resp.Body)
 		if err != nil {
-			return answers, true
+			return answers
 		}
 		resp.Body = io.NopCloser(strings.NewReader(string(b)))
 		answers = append(answers, resp)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+	return answers
+}
+
+// closes waits until the gateway closes a connection; it says no where anything comes first.
+func (s *webScene) closes(c *tls.Conn, r *bufio.Reader) bool {
+	s.t.Helper()
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	_, err := r.ReadByte()
 	var late net.Error
-	return answers, err != nil && !(asNet(err, &late) && late.Timeout())
+	return err != nil && !(errors.As(err, &late) && late.Timeout())
 }
 
-func asNet(err error, to *net.Error) bool {
-	n, ok := err.(net.Error)
-	*to = n
-	return ok
+// goesOn says whether the next request on a connection is answered.
+func (s *webScene) goesOn(c *tls.Conn, r *bufio.Reader) bool {
+	s.t.Helper()
+	answers := s.exchange(c, r, 1, "GET /t/shop/next HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\n\r\n")
+	return len(answers) == 1 && answers[0].StatusCode == http.StatusOK
 }
 
 // records are the operations in the index, once there are n of them.
 func (s *webScene) records(n int) []access.Record {
 	s.t.Helper()
 	x := s.g.API(s.g.Person("audrey", "auditors"))
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(30 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(30 * time.Millisecond) {
 		page, err := x.Operations(s.t.Context(), client.Query{})
 		if err != nil {
 			s.t.Fatal(err)
@@ -176,7 +189,7 @@ func (s *webScene) connect2(address, authorization string) (net.Conn, *http.Resp
 	if name, value, ok := strings.Cut(strings.TrimSpace(authorization), ": "); ok {
 		ask.Header.Set(name, value)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), lab.Patience)
 	s.t.Cleanup(cancel)
 	resp, err := clientOn(s.t, c, "h2").Transport.RoundTrip(ask.WithContext(ctx))
 	if err != nil {

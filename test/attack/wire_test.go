@@ -84,7 +84,7 @@ func over(t *testing.T, g *lab.Gateway, proto string) *connection {
 	if got := raw.ConnectionState().NegotiatedProtocol; got != proto {
 		t.Fatalf("negotiated %q, want %q", got, proto)
 	}
-	if err := raw.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := raw.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	c := &connection{t: t, host: host, proto: proto, Conn: raw, r: bufio.NewReader(raw), stream: 1}
@@ -162,7 +162,7 @@ func (c *connection) read(method string) answer {
 // isClosed reports whether the gateway has ended the connection: no byte comes any more.
 func (c *connection) isClosed() bool {
 	c.t.Helper()
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		c.t.Fatal(err)
 	}
 	n, err := c.r.Read(make([]byte, 1))

@@ -301,7 +301,7 @@ func calls(c access.Chain) string {
 // settled gives the operations when what comes later, by telemetry, has come, or after a while.
 func (s *scene) settled(t *testing.T, session access.SessionID, want []caused) []access.Chain {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(500 * time.Millisecond) {
 		all := s.operations(t, session)
 		if time.Now().After(deadline) || !slices.ContainsFunc(all, func(c access.Chain) bool {
 			return c.Record.Outcome == nil && c.Record.Refused == nil || wrong(c, want) != ""
@@ -461,7 +461,7 @@ func (s *scene) confined(t *testing.T, w *lab.Workplace) {
 		s.host.URL("shop.git/HEAD"):                            "000", // nothing listens there for pods
 		s.model.URL + "/v1/models":                             "000",
 	} {
-		r := w.Shell("curl -sk --max-time 10 -o /dev/null -w '%{http_code}' -H \"Authorization: Bearer $(gatebook token --format plain)\" " + url)
+		r := w.Shell("curl -sk --max-time 60 -o /dev/null -w '%{http_code}' -H \"Authorization: Bearer $(gatebook token --format plain)\" " + url)
 		if r.Stdout != want {
 			t.Errorf("the agent's own way to %s: %s %s, want %s", url, r.Stdout, r.Stderr, want)
 		}

@@ -73,7 +73,7 @@ func (a *agents) work(ctx context.Context, n int) {
 		case 2:
 			seen, answered = a.do(ctx, "GET", "/api/v1/namespaces/"+a.ns+"/configmaps", "")
 		case 3:
-			seen, answered = a.exec(ctx, name)
+			seen, answered = a.exec(ctx, name, "")
 		default:
 			body, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "ConfigMap",
 				"metadata": map[string]any{"name": name}, "data": map[string]string{"text": strings.Repeat(name+" ", rand.IntN(300))}})
@@ -97,6 +97,13 @@ func (a *agents) work(ctx context.Context, n int) {
 			}
 		}
 	}
+}
+
+// acknowledged counts what the agents were told of.
+func (a *agents) acknowledged() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.ledger)
 }
 
 // do sends one request, once. It was answered where a good status arrived, though perhaps not all of the body.
@@ -123,8 +130,9 @@ func (a *agents) do(ctx context.Context, method, path, body string) (seen told, 
 }
 
 // exec runs a command that says marker a few times, and some more. It was answered where any output arrived.
-func (a *agents) exec(ctx context.Context, marker string) (seen told, answered bool) {
-	q := url.Values{"container": {"c"}, "stdout": {"1"}, "stderr": {"1"}, "command": {"sh", "-c", "for i in 1 2 3 4 5; do echo " + marker + " $i; sleep 0.05; done"}}
+// then is what it does at the end.
+func (a *agents) exec(ctx context.Context, marker, then string) (seen told, answered bool) {
+	q := url.Values{"container": {"c"}, "stdout": {"1"}, "stderr": {"1"}, "command": {"sh", "-c", "for i in 1 2 3 4 5; do echo " + marker + " $i; sleep 0.05; done; " + then}}
 	e, err := remotecommand.NewWebSocketExecutor(&rest.Config{Host: a.g.URL, BearerToken: a.token, TLSClientConfig: rest.TLSClientConfig{CAData: a.ca}},
 		"GET", a.g.Target+"/api/v1/namespaces/"+a.ns+"/pods/box/exec?"+q.Encode())
 	if err != nil {

@@ -75,7 +75,7 @@ func TestCodex(t *testing.T) {
 	}
 	auditor := g.API(g.Person("grace", "auditors"))
 	var all []access.Record
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		page, err := auditor.Operations(t.Context(), client.Query{Target: "openai", Limit: 100})
 		if err != nil {
 			t.Fatal(err)

@@ -38,8 +38,14 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	for n := range 4 {
 		working.Go(func() { a.work(ctx, n) })
 	}
+	working.Go(func() { // one command always runs, so that each death cuts one off
+		for i := 0; ctx.Err() == nil; i++ {
+			a.exec(ctx, fmt.Sprint("long-", i), "sleep 1000")
+			time.Sleep(50 * time.Millisecond) // most likely there is no gateway
+		}
+	})
 	var checkpoints []string
-	for range kills {
+	for deadline := time.Now().Add(2 * lab.Patience); len(checkpoints) < kills || a.acknowledged() < 50 && time.Now().Before(deadline); {
 		time.Sleep(time.Duration(300+rand.IntN(2200)) * time.Millisecond)
 		g.Kill()
 		checkpoints = append(checkpoints, keepCheckpoint(t, g, len(checkpoints)))
@@ -175,7 +181,7 @@ func onlySession(t *testing.T, g *lab.Gateway) access.SessionID {
 func indexOf(t *testing.T, g *lab.Gateway, session access.SessionID, want int) map[access.OperationID]bool {
 	t.Helper()
 	x := g.API(g.Person("grace", "auditors"))
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(100 * time.Millisecond) {
 		all, running := map[access.OperationID]bool{}, 0
 		for q := (client.Query{Session: session, Limit: 100}); ; {
 			page, err := x.Operations(t.Context(), q)

@@ -51,7 +51,7 @@ func (w *gitWorld) clone(t *testing.T) *lab.Clone { return w.g.Clone(t, w.agent,
 // pushes waits until the book has n ref updates, all ended, the newest first.
 func (w *gitWorld) pushes(n int) []access.Record {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(30 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(30 * time.Millisecond) {
 		page, err := w.book.Operations(w.t.Context(), client.Query{Limit: 100})
 		if err != nil {
 			w.t.Fatal(err)
@@ -234,7 +234,7 @@ func TestGitHeld(t *testing.T) {
 	if !strings.Contains(a.Card.Object, "first") || !strings.Contains(a.Card.Object, "a.txt") {
 		t.Errorf("the card shows %q", a.Card.Object)
 	}
-	time.Sleep(6 * time.Second) // to be told again
+	time.Sleep(8 * time.Second) // to be told again
 	answerYes(t, w.book, a)
 	r := <-done
 	for _, text := range []string{"waiting for approval " + string(a.ID), "still waiting for approval " + string(a.ID), "main -> main"} {
@@ -252,8 +252,9 @@ func TestGitHeld(t *testing.T) {
 	leave()
 	<-done
 	before := w.host.Ref(t, "team/app.git", "refs/heads/main")
+	abandoned(t, w.book, a.ID)
 	answerYes(t, w.book, a)
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond) // should anything be about to run
 	if got := w.host.Ref(t, "team/app.git", "refs/heads/main"); got != before {
 		t.Error("it ran for a client that has left")
 	}

@@ -155,7 +155,7 @@ func (w *workbench) run(t *testing.T, kubeconfig string, c try) lab.Result {
 // runUntil runs a command that goes on: it is probed and ended as soon as its output matches.
 func (w *workbench) runUntil(t *testing.T, kubeconfig string, c try, args []string) lab.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), lasts)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(cluster.Bin, "kubectl"), append([]string{"--kubeconfig", kubeconfig}, args...)...)
 	cmd.Env = slices.Concat(os.Environ(), c.env, []string{"HOME=" + w.dir})

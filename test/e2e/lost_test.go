@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"gatebook/internal/access"
 	"gatebook/internal/api/client"
@@ -63,7 +62,7 @@ func TestIndexIsLost(t *testing.T) {
 
 	g.Stop() // all is sealed
 	lose()
-	if r := g.Serve(10 * time.Second); r.Code != 1 || !strings.Contains(r.Stderr, "gatebook index rebuild") {
+	if r := g.Serve(lab.Patience); r.Code != 1 || !strings.Contains(r.Stderr, "gatebook index rebuild") {
 		t.Errorf("it starts without its index: %d %s", r.Code, r.Out())
 	}
 	if r := g.CLI("", "index", "rebuild", "--config", filepath.Join(g.Dir, "config.yaml")); r.Code != 0 {

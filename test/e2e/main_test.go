@@ -47,7 +47,7 @@ func namespace(t *testing.T) string {
 // found waits until the index has n operations that q selects, all of them ended. It follows the journal, a moment behind.
 func found(t *testing.T, x *client.Client, q client.Query, n int) []access.Record {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
 		page, err := x.Operations(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -62,10 +62,28 @@ func found(t *testing.T, x *client.Client, q client.Query, n int) []access.Recor
 	}
 }
 
+// abandoned waits until the gateway sees that who was held for an approval has gone: an answer that comes before that may be taken for
+// one in time.
+func abandoned(t *testing.T, x *client.Client, id access.ApprovalID) {
+	t.Helper()
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(50 * time.Millisecond) {
+		a, err := x.Approval(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !a.Waiting {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the gateway does not see that its client has gone")
+		}
+	}
+}
+
 // pending waits for an approval of an operation whose command contains text.
 func pending(t *testing.T, x *client.Client, text string) access.Approval {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		page, err := x.Approvals(t.Context(), access.ApprovalPending)
 		if err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func heldScene(t *testing.T) (*lab.Gateway, *lab.Messages, *client.Client) {
 // pendingModel waits until somebody is asked, and tries times were made.
 func pendingModel(t *testing.T, g *lab.Gateway, desk *client.Client, tries int) access.Approval {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		page, err := desk.Approvals(t.Context(), access.ApprovalPending)
 		if err != nil {
 			t.Fatal(err)
@@ -109,10 +109,11 @@ func TestClaudeCodeIsGone(t *testing.T) {
 	a := pendingModel(t, g, desk, 1)
 	leave()
 	<-done
+	abandoned(t, desk, a.ID)
 	if _, err := desk.Answer(t.Context(), a.ID, client.Answer{Yes: true, Scope: access.ScopeOnce}); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if all := allModel(t, g); len(all) > 0 && all[0].Outcome != nil { // its last attempt has ended
 			break
 		}

@@ -19,7 +19,7 @@ import (
 func modelRecords(t *testing.T, g *lab.Gateway, n int) []access.Record {
 	t.Helper()
 	auditor := g.API(g.Person("grace", "auditors"))
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(50 * time.Millisecond) {
 		page, err := auditor.Operations(t.Context(), client.Query{Target: "anthropic", Limit: 500})
 		if err != nil {
 			t.Fatal(err)

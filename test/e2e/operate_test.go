@@ -45,7 +45,7 @@ func TestPolicyReload(t *testing.T) {
 
 func logged(t *testing.T, g *lab.Gateway, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(g.Log(), text); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); !strings.Contains(g.Log(), text); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the log does not say %q:\n%s", text, g.Log())
 		}
@@ -82,7 +82,7 @@ func TestMistakesAreSaid(t *testing.T) {
 		{"no book", []string{"verify", "--data", dir}, 2, "public key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, binary, c.args...)
 			cmd.Env = []string{"HOME=" + dir}
@@ -127,7 +127,7 @@ func TestWebhookIsSigned(t *testing.T) {
 		if !strings.Contains(n.body, "approval.asked") || !strings.Contains(n.body, "kubectl delete namespace "+ns) {
 			t.Errorf("body %s", n.body)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(lab.Patience):
 		t.Fatalf("no notice came\n%s", g.Log())
 	}
 }

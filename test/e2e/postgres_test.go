@@ -52,7 +52,7 @@ func TestPgx(t *testing.T) {
 	p := lab.StartPostgres(t)
 	db := p.Database(t, "create table t (id int primary key, name text, at timestamptz)")
 	g := p.StartGateway(t, binary, db, lab.Options{Policy: map[string]string{"sql.yaml": everySQL}})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 		c, err := pgx.Connect(ctx, g.DSN(g.Person("claude", "agents"), "db")+" default_query_exec_mode="+mode)

@@ -31,6 +31,7 @@ import (
 	"gatebook/internal/protocol/kubernetes"
 	"gatebook/internal/recording"
 	"gatebook/internal/store"
+	"gatebook/test/lab"
 )
 
 const stackSession = "0123456789abcdefghjkmnpqrs"
@@ -213,7 +214,7 @@ func send(url, method, body string) (reply, error) {
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}).Do(r)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: lab.Patience}).Do(r)
 	if err != nil {
 		return reply{}, err
 	}

@@ -46,7 +46,7 @@ func (s *screen) String() string {
 func (s *screen) find(t *testing.T, re string) string {
 	t.Helper()
 	r := regexp.MustCompile(re)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if m := r.FindStringSubmatch(s.String()); m != nil {
 			return m[1]
 		}
@@ -73,7 +73,7 @@ func (u user) command(ctx context.Context, args ...string) *exec.Cmd {
 // A new user's way: gatebook up, log in by the code that it shows, and kubectl.
 func TestUp(t *testing.T) {
 	u := user{t, t.TempDir()}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), lab.Patience)
 	t.Cleanup(cancel)
 	port := lab.FreePort(t)
 	up := u.command(ctx, "gatebook", "up", "--data", filepath.Join(u.home, "data"), "--listen", fmt.Sprintf("127.0.0.1:%d", port), "--admin", "127.0.0.1:0")
@@ -121,7 +121,7 @@ func TestUp(t *testing.T) {
 	if out := run("kubectl", "--kubeconfig", kubeconfig, "get", "namespaces"); !strings.Contains(out, "kube-system") {
 		t.Errorf("kubectl through up:\n%s", out)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(run("gatebook", "search", "namespaces"), "kubectl get namespaces"); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); !strings.Contains(run("gatebook", "search", "namespaces"), "kubectl get namespaces"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("what was done through up is not found")
 		}

@@ -62,7 +62,7 @@ http {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() })
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get("http://" + address + "/a.json")
 		if err == nil {
 			resp.Body.Close()
@@ -98,7 +98,7 @@ func newWebClient(t *testing.T, policy string) *webClient {
 
 func (c *webClient) run(name string, args ...string) string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), lab.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+c.g.Data("ca.crt"), "TOKEN="+c.token, "URL="+c.g.URL+"/t/files")

@@ -140,7 +140,7 @@ func carriers(t *testing.T, w *lab.Workplace, x *client.Client, host *lab.GitHos
 			page, err := x.Operations(t.Context(), q)
 			return err == nil && slices.ContainsFunc(page.Items, func(r access.Record) bool { return r.Operation.Client.Trace == trace })
 		}
-		for deadline := time.Now().Add(20 * time.Second); !traced(); time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(lab.Patience); !traced(); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: no operation has the trace", what)
 			}

@@ -16,16 +16,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"gatebook/test/lab"
 )
 
 // secretValue is what no command may show.
 const secretValue = "correct-horse-battery-staple"
-
-// lasts bounds a command that goes on.
-const lasts = 20 * time.Second
 
 // workbench is what the kubectl commands work on: a namespace with a deployment, pods, a secret and so on, a node object
 // without a machine, and a folder of files.
@@ -49,9 +45,9 @@ func newWorkbench(t *testing.T, ns string) *workbench {
 		if strings.HasPrefix(what, "deployment") {
 			condition = "--for=condition=Available"
 		}
-		must(t, admin(t, "", "-n", ns, "wait", condition, what, "--timeout=90s"))
+		must(t, admin(t, "", "-n", ns, "wait", condition, what, "--timeout=180s"))
 	}
-	must(t, admin(t, "", "-n", ns, "wait", "--for=condition=complete", "job/once", "--timeout=90s"))
+	must(t, admin(t, "", "-n", ns, "wait", "--for=condition=complete", "job/once", "--timeout=180s"))
 	return w
 }
 

@@ -117,7 +117,7 @@ func (g *Gateway) NewClaude(t testing.TB, target, token string, more ...string) 
 // Print runs one prompt to its end, and gives what was printed as JSON. The tool Bash is allowed.
 func (c *Claude) Print(prompt string, args ...string) Result {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 3*Patience)
 	defer cancel()
 	r := c.PrintUntil(ctx, prompt, args...)
 	if r.Code < 0 {

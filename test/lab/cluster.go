@@ -129,7 +129,7 @@ func (c *Cluster) Kubectl(ctx context.Context, kubeconfig, stdin string, args ..
 
 // KubectlEnv is Kubectl with more environment.
 func (c *Cluster) KubectlEnv(ctx context.Context, kubeconfig string, env []string, stdin string, args ...string) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(c.Bin, "kubectl"), append([]string{"--kubeconfig", kubeconfig}, args...)...)
 	cmd.Env = append(append(cleanEnv(), "HOME="+c.Run), env...)

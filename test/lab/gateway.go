@@ -225,7 +225,7 @@ func (g *Gateway) end(sig syscall.Signal) {
 	}
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(Patience):
 		g.t.Errorf("the gateway did not end\n%s", g.Log())
 		if err := cmd.Process.Kill(); err != nil {
 			g.t.Error(err)
@@ -363,7 +363,7 @@ func (g *Gateway) CLI(token string, args ...string) Result {
 	if err := os.WriteFile(f, []byte(token), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, g.bin, args...)
 	cmd.Env = append(cleanEnv(), "HOME="+g.Dir, "GATEBOOK_URL="+g.URL, "GATEBOOK_CA="+g.Data("ca.crt"), "GATEBOOK_TOKEN_FILE="+f)

@@ -31,7 +31,7 @@ func (g *Gateway) Pod(t testing.TB, namespace, name string, flags ...string) *Wo
 		t.Fatal(r.Out())
 	}
 	Must(t, c.Admin(t, g.agentPod(t, namespace, name), "apply", "-f", "-"))
-	Must(t, c.Admin(t, "", "-n", namespace, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=100s"))
+	Must(t, c.Admin(t, "", "-n", namespace, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=180s"))
 	w := &Workplace{t: t, Home: "/home/agent", Env: "/home/agent/.gatebook/agent", Token: "/var/run/secrets/gatebook/token"}
 	w.sh = func(ctx context.Context, script string, env []string) *exec.Cmd {
 		args := append([]string{"--kubeconfig", c.Kubeconfig, "-n", namespace, "exec", "-i", name, "--", "env"}, env...)

@@ -179,7 +179,7 @@ func (p *Postgres) start(data string, attr *syscall.SysProcAttr) error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); ; time.Sleep(50 * time.Millisecond) {
 		r, err := p.SQL("postgres", "CREATE ROLE gate SUPERUSER LOGIN PASSWORD '"+gatePassword+"'", "CREATE ROLE "+CertificateRole+" SUPERUSER LOGIN")
 		if err == nil && r.Code == 0 {
 			return nil
@@ -239,7 +239,7 @@ func (p *Postgres) Log() string {
 
 // SQL runs statements directly, as the superuser.
 func (p *Postgres) SQL(database string, sql ...string) (Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	args := []string{"-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "postgres", "-d", database}
 	for _, s := range sql {
@@ -379,7 +379,7 @@ func (g *Gateway) ClientEnv(token, user string) []string {
 
 // PgTool runs a program of PostgreSQL's with the gateway as its server.
 func (g *Gateway) PgTool(ctx context.Context, tool, token, stdin string, args ...string) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Env = append(append(cleanEnv(), "HOME="+g.Dir), g.ClientEnv(token, "agent")...)

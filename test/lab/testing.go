@@ -48,6 +48,10 @@ func runAll(m *testing.M, ready func(c *Cluster, binary string)) (int, error) {
 	return code, nil
 }
 
+// Patience is how long a test waits for what has to come: so long that a machine on which much else runs does not fail it. What
+// it waits for is always a condition, so that it costs nothing where it is there.
+const Patience = 2 * time.Minute
+
 // Admin runs kubectl directly at the cluster, as its administrator.
 func (c *Cluster) Admin(t testing.TB, stdin string, args ...string) Result {
 	t.Helper()
