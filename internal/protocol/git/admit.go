@@ -85,6 +85,9 @@ func (x *exchange) gateRequest(i int, u *update, m *muster, t *teller) gate.Requ
 	return r
 }
 
+// maxCardBytes is how long a card may become by what is not decided on it: a push has a card for each of its refs.
+const maxCardBytes = 64 << 10
+
 // pushCard is all that approvers decide on.
 func (x *exchange) pushCard(ctx context.Context, p *push, u *update) (access.Card, error) {
 	if late := u.op.Late(); len(late) > 0 {
@@ -96,17 +99,18 @@ func (x *exchange) pushCard(ctx context.Context, p *push, u *update) (access.Car
 	if p.packAt >= 0 {
 		c.Uninspectable = append(c.Uninspectable, access.Uninspectable{Field: "contents", Why: "the contents of files are not shown; the pack is in the recording"})
 	}
-	var others []string
-	for _, o := range p.updates {
-		if o != u {
-			others = append(others, p.written(o))
-		}
-	}
 	text, err := asYAML(u.op.Git)
-	if len(others) > 0 {
+	if len(p.updates) > 1 {
 		text += "# in the same push; each is decided by itself, and all are let through or none:\n"
-		for _, o := range others {
-			text += "# " + oneLine(x.hidden(o)) + "\n"
+	}
+	for i, o := range p.updates {
+		if len(text) > maxCardBytes {
+			why := fmt.Sprintf("of %d refs that the push updates the last %d are not listed here; each is an operation of its own", len(p.updates), len(p.updates)-i)
+			c.Uninspectable = append(c.Uninspectable, access.Uninspectable{Field: "the push's other refs", Why: why})
+			break
+		}
+		if o != u {
+			text += "# " + oneLine(x.hidden(p.written(o))) + "\n"
 		}
 	}
 	c.Object = text

@@ -145,7 +145,7 @@ func (x *exchange) askPermitted(permit gate.Permit, body string, limited *io.Lim
 	}
 	defer resp.Body.Close()
 	if out.Code = resp.StatusCode; resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answered with status %d", resp.StatusCode)
+		return statusError(resp.StatusCode)
 	}
 	limited.R = &recorded{resp.Body, permit}
 	return read(limited)
@@ -203,41 +203,6 @@ func command(name string, hashBytes int, arguments []string) (string, error) {
 	}
 	errs = append(errs, w.End(pktline.Flush))
 	return b.String(), errors.Join(errs...)
-}
-
-// readTips reads the answer to ls-refs: «object ref», and behind a tag what it names.
-func readTips(src io.Reader) ([]gitpack.ID, error) {
-	in := pktline.NewReader(src)
-	tips := []gitpack.ID{}
-	for {
-		k, err := in.Next()
-		switch {
-		case err != nil:
-			return nil, err
-		case k.Kind == pktline.Flush:
-			return tips, nil
-		case k.Kind != pktline.Data:
-			return nil, errors.New("its refs have a mark where none belongs")
-		}
-		if why, failed := k.Failure(); failed {
-			return nil, fmt.Errorf("it says %q", oneLine(string(why)))
-		}
-		for i, w := range strings.Fields(string(k.Text())) {
-			if i > 0 {
-				var ok bool
-				if w, ok = strings.CutPrefix(w, "peeled:"); !ok {
-					continue
-				}
-			}
-			if !objectName.MatchString(w) {
-				return nil, fmt.Errorf("it names an object %q", oneLine(w))
-			}
-			tips = append(tips, gitpack.ID(w))
-		}
-		if len(tips) > maxTips {
-			return nil, fmt.Errorf("it has more than %d branches and tags", maxTips)
-		}
-	}
 }
 
 // readFetched reads the answer's section packfile; those before it are passed over.

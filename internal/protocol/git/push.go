@@ -79,7 +79,8 @@ func (x *exchange) readPush() *access.Refusal {
 		return malformed("Content-Type %q is not that of a push", t)
 	}
 	p := &push{packAt: -1, hashBytes: 20}
-	why := p.read(pktline.NewReader(x.body.Reader()), x.body.Size(), x.h.o.Limits.Refs)
+	l := x.h.o.Limits
+	why := p.read(pktline.NewReader(x.body.Reader()), x.body.Size(), l.Refs, l.RequestBodyBytes)
 	if why != nil {
 		return why
 	}
@@ -90,7 +91,7 @@ func (x *exchange) readPush() *access.Refusal {
 		}
 		return nil
 	}
-	if why := p.check(); why != nil {
+	if why := p.check(l.ToldBytes); why != nil {
 		return why
 	}
 	if why := x.readHistory(p); why != nil {
@@ -103,13 +104,14 @@ func (x *exchange) readPush() *access.Refusal {
 	return nil
 }
 
-func (p *push) read(in *pktline.Reader, size int64, most int) *access.Refusal {
-	end, why := p.section(in, func(line string) *access.Refusal { return p.command(line, most) })
+// read reads up to the pack: at most so many refs, and so many bytes, which are kept.
+func (p *push) read(in *pktline.Reader, size int64, most int, mostBytes int64) *access.Refusal {
+	end, why := p.section(in, mostBytes, func(line string) *access.Refusal { return p.command(line, most) })
 	if why != nil {
 		return why
 	}
 	if p.can("push-options") && len(p.updates) > 0 {
-		if end, why = p.section(in, func(line string) *access.Refusal {
+		if end, why = p.section(in, mostBytes, func(line string) *access.Refusal {
 			if !utf8.ValidString(line) || strings.ContainsAny(line, "\x00\r\n") { // git's own server reads up to a NUL
 				return malformed("the push option %q can be read in two ways", line)
 			}
@@ -126,12 +128,14 @@ func (p *push) read(in *pktline.Reader, size int64, most int) *access.Refusal {
 }
 
 // section reads lines up to a flush, and gives where that ends.
-func (p *push) section(in *pktline.Reader, line func(string) *access.Refusal) (int64, *access.Refusal) {
+func (p *push) section(in *pktline.Reader, mostBytes int64, line func(string) *access.Refusal) (int64, *access.Refusal) {
 	for {
 		k, err := in.Next()
 		switch {
 		case err != nil:
 			return 0, unreadable(err)
+		case k.Offset > mostBytes:
+			return 0, access.Refuse(access.CodeTooLarge, nil, "the push's commands and options are longer than limits.requestBodyBytes, %d bytes", mostBytes)
 		case k.Kind == pktline.Flush:
 			return k.Offset + int64(len(k.Raw)), nil
 		case k.Kind != pktline.Data:
@@ -208,8 +212,16 @@ func nonZero(name string) string {
 	return name
 }
 
-// check refuses a push that could be read in two ways.
-func (p *push) check() *access.Refusal {
+// check refuses a push that could be read in two ways, or whose options, which the record of each ref has, are longer in all than
+// mostTold.
+func (p *push) check(mostTold int64) *access.Refusal {
+	told := 0
+	for _, s := range slices.Concat(p.options, p.shallow) {
+		told += len(s)
+	}
+	if int64(told)*int64(len(p.updates)) > mostTold {
+		return access.Refuse(access.CodeTooLarge, nil, "the push has options and shallow commits of %d bytes for %d refs; in the record of each, they would be too long", told, len(p.updates))
+	}
 	seen, deletes := map[string]bool{}, 0
 	for _, u := range p.updates {
 		for _, name := range []string{u.old, u.new} {
@@ -219,7 +231,7 @@ func (p *push) check() *access.Refusal {
 		}
 		switch {
 		case !goodRef(u.ref):
-			return malformed("%q is no ref's name", u.ref)
+			return malformed("%.*q is no ref's name, or one of more than %d bytes", maxRefBytes, u.ref, maxRefBytes)
 		case seen[u.ref]:
 			return malformed("the push updates %q twice", u.ref)
 		case u.old == "" && u.new == "":
@@ -243,8 +255,11 @@ func (p *push) check() *access.Refusal {
 // badRef is what no ref's name holds (git-check-ref-format).
 var badRef = regexp.MustCompile(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|/$|\.$`)
 
+// maxRefBytes bounds a ref's name.
+const maxRefBytes = 1024
+
 func goodRef(ref string) bool {
-	return utf8.ValidString(ref) && strings.HasPrefix(ref, "refs/") && strings.Count(ref, "/") >= 2 && !badRef.MatchString(ref)
+	return len(ref) <= maxRefBytes && utf8.ValidString(ref) && strings.HasPrefix(ref, "refs/") && strings.Count(ref, "/") >= 2 && !badRef.MatchString(ref)
 }
 
 // readHistory reads the pack's commits and trees.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -82,13 +83,13 @@ func FuzzPush(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := &push{packAt: -1, hashBytes: 20}
-		why := p.read(pktline.NewReader(bytes.NewReader(b)), int64(len(b)), 100)
+		why := p.read(pktline.NewReader(bytes.NewReader(b)), int64(len(b)), 100, 1<<20)
 		again := &push{packAt: -1, hashBytes: 20}
-		why2 := again.read(pktline.NewReader(iotest.OneByteReader(bytes.NewReader(b))), int64(len(b)), 100)
+		why2 := again.read(pktline.NewReader(iotest.OneByteReader(bytes.NewReader(b))), int64(len(b)), 100, 1<<20)
 		if (why == nil) != (why2 == nil) || fmt.Sprint(p.options, p.capabilities, p.shallow, p.packAt, len(p.updates)) != fmt.Sprint(again.options, again.capabilities, again.shallow, again.packAt, len(again.updates)) {
 			t.Fatalf("%+v %v; byte by byte %+v %v", p, why, again, why2)
 		}
-		if why != nil || len(p.updates) == 0 || p.check() != nil {
+		if why != nil || len(p.updates) == 0 || p.check(16<<20) != nil {
 			return
 		}
 		updates, options, atomic, sideband := asGit(b)
@@ -133,9 +134,9 @@ func TestNoPush(t *testing.T) {
 	} {
 		p := &push{packAt: -1, hashBytes: 20}
 		b += "PACK" // it is not for want of one
-		why := p.read(pktline.NewReader(strings.NewReader(b)), int64(len(b)), 100)
+		why := p.read(pktline.NewReader(strings.NewReader(b)), int64(len(b)), 100, 1<<20)
 		if why == nil {
-			why = p.check()
+			why = p.check(16 << 20)
 		}
 		if why == nil || why.Code != access.CodeMalformed {
 			t.Errorf("%s: %v", name, why)
@@ -350,6 +351,27 @@ func TestSymbolicRefs(t *testing.T) {
 	if a := w.push(commands(report, first+" "+second+" refs/heads/main") + string(w.pack(second, "^"+first))); !strings.Contains(a.body, "ok refs/heads/main") {
 		t.Errorf("by its own name: %d %q", a.code, a.body)
 	}
+	// A host that says a part of it, or that may say it another time, has not said it.
+	for name, say := range map[string]func(http.ResponseWriter){
+		"broken off":       func(rw http.ResponseWriter) { io.WriteString(rw, packet(first+" refs/heads/fresh\n")) },
+		"in mid-packet":    func(rw http.ResponseWriter) { io.WriteString(rw, packet(first + " refs/heads/fresh\n")[:20]) },
+		"no connection":    func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"given up":         func(rw http.ResponseWriter) { io.WriteString(rw, packet(first+" refs/heads/fresh\n")+packet("ERR no")) },
+		"overloaded":       func(rw http.ResponseWriter) { http.Error(rw, "later", http.StatusServiceUnavailable) },
+		"too many at once": func(rw http.ResponseWriter) { http.Error(rw, "later", http.StatusTooManyRequests) },
+	} {
+		w.before = func(rw http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, uploadPack) {
+				say(rw)
+				return true
+			}
+			return false
+		}
+		a := w.push(commands(report, zeros+" "+first+" refs/heads/fresh") + string(w.pack(first, "^"+first)))
+		if strings.Contains(a.body, "ok refs/heads/fresh") || !strings.Contains(a.body, "ng refs/heads/fresh") {
+			t.Errorf("%s: %d %q", name, a.code, a.body)
+		}
+	}
 	// A host that does not speak version 2 does not say.
 	w.before = func(rw http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, uploadPack) {
@@ -390,5 +412,45 @@ func TestCredentialsInPushesAreNotRecorded(t *testing.T) {
 		if b, err := json.Marshal(r); err != nil || strings.Contains(string(b), key) {
 			t.Errorf("the index has %s", b)
 		}
+	}
+}
+
+// What stands before a push's pack is kept, for each of its refs: it is bounded, and so is what cards say of other refs.
+func TestPushesWithoutEnd(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.RequestBodyBytes, o.Limits.ToldBytes = 64<<10, 32<<10 })
+	id := w.commit("first", map[string]string{"a": "1"})
+	pack := string(w.pack(id))
+	create := func(n, bytes int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("%s %s refs/heads/%0*d", zeros, id, bytes, i))
+		}
+		return all
+	}
+	options := packet("o="+strings.Repeat("x", 8000)) + "0000"
+	for name, c := range map[string]struct{ body, why string }{
+		"shallow commits":       {strings.Repeat(packet("shallow "+id), 2000) + commands(report, create(1, 1)...) + pack, "limits.requestBodyBytes"},
+		"options":               {commands(report+" push-options", create(1, 1)...) + strings.Repeat(packet(strings.Repeat("o", 60000)), 2) + "0000" + pack, "limits.requestBodyBytes"},
+		"options for many refs": {commands(report+" push-options", create(5, 3)...) + options + pack, "too long"},
+		"a long name":           {commands(report, create(1, 1100)...) + pack, "more than 1024 bytes"},
+	} {
+		if a := w.push(c.body); !strings.Contains(a.body, c.why) {
+			t.Errorf("%s: %d %.300q", name, a.code, a.body)
+		}
+	}
+	w.git(w.repo, "config", "receive.advertisePushOptions", "true")
+	if a := w.push(commands(report+" push-options", create(3, 3)...) + options + pack); !strings.Contains(a.body, "ok refs/heads/002") {
+		t.Errorf("within the limits: %d %.300q", a.code, a.body)
+	}
+	p := &push{packAt: -1, hashBytes: 20, updates: []*update{}}
+	x := w.h.newExchange(httptest.NewRequest("POST", "/team/app.git/git-receive-pack", nil), protocoltest.Caller)
+	x.push = p
+	for i := range 1000 {
+		op := x.operation()
+		op.Git = &access.Git{}
+		p.updates = append(p.updates, &update{new: id, ref: fmt.Sprintf("refs/heads/%0900d", i), op: op, exact: &access.Git{Repository: "team/app"}})
+	}
+	card, err := x.pushCard(t.Context(), p, p.updates[0])
+	if err != nil || len(card.Object) > maxCardBytes+2000 || !strings.Contains(fmt.Sprint(card.Uninspectable), "are not listed here") {
+		t.Errorf("%v; the card has %d bytes, and says %v", err, len(card.Object), card.Uninspectable)
 	}
 }

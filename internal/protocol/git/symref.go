@@ -1,14 +1,10 @@
 package git
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 
 	"gatebook/internal/access"
-	"gatebook/internal/wire/pktline"
 )
 
 // aliases gives an update, of a push of which all were let through, that the host would make to another ref, which nobody has
@@ -35,8 +31,8 @@ func (x *exchange) aliases(p *push) (*update, *access.Refusal) {
 	switch {
 	case errors.As(err, &why):
 		return first, why
-	case errors.Is(err, errLookupTooLarge), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return first, access.Refuse(access.CodeUpstream, err, "target %q did not say in time whether these refs are names of others", x.op.Target.Name)
+	case err != nil && !tellsNothing(err):
+		return first, access.Refuse(access.CodeUpstream, err, "target %q did not say, to the end, whether these refs are names of others", x.op.Target.Name)
 	}
 	for _, u := range p.updates {
 		if target, is := found[u.ref]; is {
@@ -46,33 +42,4 @@ func (x *exchange) aliases(p *push) (*update, *access.Refusal) {
 		}
 	}
 	return nil, nil
-}
-
-// readSymrefs reads what ls-refs says of symbolic refs: «object ref symref-target:ref» (gitprotocol-v2).
-func readSymrefs(src io.Reader) (map[string]string, error) {
-	in := pktline.NewReader(src)
-	out := map[string]string{}
-	for {
-		k, err := in.Next()
-		switch {
-		case err != nil:
-			return nil, err
-		case k.Kind == pktline.Flush:
-			return out, nil
-		case k.Kind != pktline.Data:
-			return nil, errors.New("its refs have a mark where none belongs")
-		}
-		if why, failed := k.Failure(); failed {
-			return nil, fmt.Errorf("it says %q", oneLine(string(why)))
-		}
-		words := strings.Split(string(k.Text()), " ")
-		if len(words) < 2 {
-			return nil, errors.New("what it says is no list of refs")
-		}
-		for _, w := range words[2:] {
-			if target, is := strings.CutPrefix(w, "symref-target:"); is {
-				out[words[1]] = target
-			}
-		}
-	}
 }
