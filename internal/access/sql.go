@@ -14,7 +14,8 @@ type SQL struct {
 	Kinds []string `json:"kinds,omitempty"`
 	// Effect is the strongest of what it can do: read, write, ddl, session, or admin where it can do anything.
 	Effect string `json:"effect,omitempty"`
-	// Tables that it names, with their schema where it is written, sorted; Writes are those of them that it changes.
+	// Tables that it reaches, views and what is behind them included, sorted: each by its name, and where a schema is written with that as
+	// well, such as orders and sales.orders. Writes are those of them that it may change.
 	Tables []string `json:"tables,omitempty"`
 	Writes []string `json:"writes,omitempty"`
 	// Columns that it names, as written, sorted; * stands for all of some table.

@@ -34,6 +34,9 @@ func hiddenSQL(password, email string) []string {
 		"create type leaky as (x text)", "create function to_leaky(int) returns leaky language sql as 'select row(password)::leaky from users'", "create cast (int as leaky) with function to_leaky(int)",
 		"create function row_leak(other) returns text language sql as 'select password from users'", "create function early() returns int language plpgsql immutable as $$ begin raise exception 'it is %', (select password from users); end $$",
 		"alter table users add constraint one_email unique (email)", "create table refs (email varchar references users (email) deferrable initially deferred)", "insert into refs select email from users",
+		"create rule tell as on insert to raw do also select password from users", "create function folded() returns text immutable language plpgsql as $$ begin return (select password from users); end $$",
+		"create table shard_b partition of parent for values in (2)", fmt.Sprintf("insert into parent values (2, '%s')", password), "create table staff (salary text)", fmt.Sprintf("insert into staff values ('%[1]s'), ('%[1]s')", password),
+		"create type kind as (id int, salary text)", "create table typed of kind", fmt.Sprintf("insert into typed values (1, '%s')", password), "create statistics casts on (password::int), id from users",
 	}
 }
 
@@ -65,6 +68,15 @@ var leaks = []string{
 	"create rule log_it as on update to users do also insert into log values (old.password); update users set age = 31; select * from log", "alter table users add column copied text generated always as (password) stored; select copied from users",
 	"alter table users alter column name type text using password; select name from users", "create trigger t before update on users for each row execute function suppress_redundant_updates_trigger()", "alter table users rename to people; select password as p from people; select * from people", "alter table people rename to users",
 	"alter table users rename password to pw; select pw from users", "alter table users rename pw to password",
+	"select row_to_json(x) from users a join users b using (password) as x", "select x from users a join users b using (password) as x", "select x.* from users a join users b using (password) as x", "select x.password from users a join users b using (password) as x", "select x::text from users a natural join users b join users c using (password) as x",
+	"with recursive r as (select id, password p from users union all select id, p from r where false) search depth first by id, p set ord select ord from r", "with recursive r as (select id, password p from users union all select id, p from r where false) cycle p set is_cycle using path select path from r",
+	"with recursive r as (select id, password p from users union all select id, p from r where false) cycle p set is_cycle using path select c from (select * from r) s(a, b, c, d)", "select a from users u, unnest(array[u.password]) with ordinality x(a, b)", "select x from users u, unnest(array[u.password]) with ordinality x", "select (jsonb_each_text(to_jsonb(u))).value from users u",
+	"insert into raw values (1)", "explain verbose select folded()", "explain select * from other where note = folded()", "explain analyze select * from other where note = folded()", "create temp view aside as table users; select * from aside; select password from aside",
+	"create index on users ((password::int))", "create unique index on staff (salary)", "alter table staff add unique (salary)", "analyze users", "analyze", "alter table parent detach partition shard_b; select token from shard_b", "alter index users rename to people; select password from people; alter index people rename to users",
+	"alter schema public rename to p2; select email from p2.users; alter schema p2 rename to public", "alter type kind rename attribute salary to pay cascade; select pay from typed", "select query from pg_stat_activity", "select a.query from pg_stat_get_activity(null) a", "select pg_stat_get_backend_activity(i) from pg_stat_get_backend_idset() i",
+	"do $$ begin perform set_config('my.q', (select password from users), false);end $$; show my.q", "do $$ begin create table stolen3 as select password p from users;end $$; select * from stolen3",
+	"create function mine() returns int language plpgsql as $$ begin insert into other select 7, password from users;return 1;end $$; select mine(); select note from other", "create table made (x text default leak()); insert into made default values returning x",
+	"merge into other using users u on false when not matched then insert values (9, u.password); select note from other", "update users set (name) = (select password from users); select name from users", "insert into users values (1, 'x', 'y') on conflict (id) do update set name = users.password; select name from users",
 	"with w as materialized (select * from users) select w from w", "select j from (select users as j from users) z", "select (z.j).email from (select users as j from users) z", "select percentile_disc(0.5) within group (order by email) from users", "select (json_populate_record(null::users, row_to_json(u))).password from users u",
 }
 
@@ -100,6 +112,14 @@ func TestM43ColumnsAreHidden(t *testing.T) {
 			t.Errorf("%s: %s: the salary: %.400q", what, sql, b)
 		}
 	}
+	other, err := pgx.Connect(t.Context(), s.p.Direct(s.database)) // pg_stat_activity tells what others have run
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(t.Context())
+	if _, err := other.Exec(t.Context(), "select '"+string(password.value)+"'"); err != nil {
+		t.Fatal(err)
+	}
 	for _, sql := range leaks {
 		x := s.speak(s.agent)
 		x.what = sql
@@ -132,7 +152,7 @@ func TestM43ColumnsAreHidden(t *testing.T) {
 	}
 	// Recordings and the index hold no more than the agent saw.
 	s.g.Stop()
-	err := filepath.WalkDir(s.g.Data(), func(path string, d os.DirEntry, err error) error {
+	err = filepath.WalkDir(s.g.Data(), func(path string, d os.DirEntry, err error) error {
 		switch {
 		case path == s.g.Data("compiled"): // of before the first client
 			return filepath.SkipDir
@@ -153,7 +173,7 @@ func TestM43OtherColumnsAreShown(t *testing.T) {
 	s := newSQLScene(t, sqlPolicy(columnPolicy), hiddenSQL("a-password-of-ann", "ann@example.com")...)
 	for sql, want := range map[string]string{
 		"select id, name, age from users": "1|ann|30", "select name from users where password is not null": "ann", "select u.name, o.note from users u join other o using (id)": "ann|plain", "select count(*) from users": "1",
-		"with x as (select id, name from users) select * from x": "1|ann", "select id from directory": "1", "select name from whole": "ann", "select * from other": "1|plain", "select upper(name) from (select name from users) s": "ANN", "select id from parent": "1",
+		"with x as (select id, name from users) select * from x": "1|ann", "select id from directory": "1", "select name from whole": "ann", "select * from other": "1|plain", "select upper(name) from (select name from users) s": "ANN", "select id from parent": "1\n2",
 		"select exists (select 1 from users where password like 'a%')": "t", "select length(note) from other": "5", "copy other to stdout": "1\tplain", "select id from users union select 9 order by 1": "1\n9",
 	} {
 		if got := strings.TrimSpace(s.psql(sql).Stdout); got != want {

@@ -37,42 +37,78 @@ type relation struct {
 	columns      []string // in order, by number-1; empty where one was dropped
 	view         string   // its definition; empty: it is no view
 	policies     []string
+	rules        []rule
 	kin          []*relation // those it inherits from, and those that inherit from it
+}
+
+// rule is what is done beside or instead of a statement that changes the relation.
+type rule struct{ event, definition string }
+
+// isSystem reports whether it is one that every database has.
+func (r *relation) isSystem() bool {
+	return r.schema == "pg_catalog" || r.schema == "information_schema"
 }
 
 // catalogAge is how long what others have defined may go unseen. What goes through this gateway is seen at once.
 const catalogAge = time.Minute
 
-// catalogQuery gives everything in one answer: a letter, and what it says.
+// catalogQuery gives all that the database itself has, in one answer: a letter, and what it says. Plain is what only computes: C's and the
+// server's own code, which none but a superuser can bring in, or an extension's SQL, where it is declared immutable.
 const catalogQuery = `
-WITH RECURSIVE coded AS ( -- types with code of their own behind them, and rows and arrays of such
-  SELECT t.oid, t.typrelid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND (t.typtype IN ('d', 'r', 'm') OR t.typtype = 'b' AND t.typelem = 0 OR EXISTS (
-         SELECT FROM pg_catalog.pg_cast c WHERE c.casttarget = t.oid AND c.castfunc >= 16384))
+WITH RECURSIVE plain AS (
+  SELECT p.oid FROM pg_catalog.pg_proc p WHERE p.oid >= 16384 AND p.provolatile = 'i' AND NOT p.prosecdef AND (
+         p.prokind = 'f' AND (p.prolang IN (12, 13) OR p.prolang = 14 AND EXISTS (
+           SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'))
+      OR p.prokind = 'a' AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc q ON q.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+                  a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::pg_catalog.oid[])
+            WHERE a.aggfnoid = p.oid AND (q.provolatile <> 'i' OR q.prolang NOT IN (12, 13))))),
+casts AS (SELECT c.casttarget FROM pg_catalog.pg_cast c WHERE c.castfunc >= 16384 AND c.castfunc NOT IN (SELECT oid FROM plain)),
+coded AS ( -- types with code of their own behind them, and rows and arrays of such
+  SELECT t.oid, t.typrelid FROM pg_catalog.pg_type t
+   WHERE t.oid >= 16384 AND (t.typtype IN ('d', 'r', 'm') OR t.typtype = 'b' AND t.typelem = 0 AND t.typinput::pg_catalog.oid >= 16384
+         AND t.typinput::pg_catalog.oid NOT IN (SELECT oid FROM plain) OR t.oid IN (SELECT casttarget FROM casts))
   UNION SELECT t.oid, t.typrelid FROM coded JOIN (
            SELECT a.atttypid AS part, c.reltype AS whole FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
             WHERE a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384 AND c.reltype <> 0
            UNION ALL SELECT t.typelem, t.oid FROM pg_catalog.pg_type t WHERE t.typelem >= 16384) of ON of.part = coded.oid
       JOIN pg_catalog.pg_type t ON t.oid = of.whole)
 SELECT 'f', p.proname::text, (p.pronargs = 1 AND (t.typtype IN ('c','p') OR t.typrelid <> 0))::text, NULL, NULL
-  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
- WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
-UNION ALL SELECT 'o', o.oprname::text, NULL, NULL, NULL
-  FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE n.nspname <> 'pg_catalog'
+  FROM pg_catalog.pg_proc p LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+ WHERE p.oid >= 16384 AND p.oid NOT IN (SELECT oid FROM plain)
+UNION ALL SELECT 'o', o.oprname::text, NULL, NULL, NULL FROM pg_catalog.pg_operator o WHERE o.oid >= 16384 AND o.oprcode::pg_catalog.oid NOT IN (SELECT oid FROM plain)
 UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL FROM coded JOIN pg_catalog.pg_type t ON t.oid = coded.oid
-UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL
-  FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget WHERE c.castfunc >= 16384
-UNION ALL SELECT 'r', n.nspname::text, c.relname::text, c.oid::text, CASE WHEN c.relkind IN ('v', 'm') AND n.nspname <> 'pg_catalog' THEN pg_catalog.pg_get_viewdef(c.oid) END
+UNION ALL SELECT 't', t.typname::text, NULL, NULL, NULL FROM casts JOIN pg_catalog.pg_type t ON t.oid = casts.casttarget
+UNION ALL SELECT 'r', n.nspname::text, c.relname::text, c.oid::text, CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (n.nspname NOT IN ('pg_catalog', 'information_schema') OR c.relname IN (` + secretRelations + `)) AND n.nspname !~ '^pg_toast'
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
 UNION ALL SELECT 'c', a.attrelid::text, a.attnum::text, CASE WHEN a.attisdropped THEN '' ELSE a.attname::text END, NULL
   FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE a.attnum > 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (n.nspname NOT IN ('pg_catalog', 'information_schema') OR c.relname IN (` + secretRelations + `)) AND n.nspname !~ '^pg_toast'
+ WHERE a.attnum > 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
 UNION ALL SELECT 'i', i.inhrelid::text, i.inhparent::text, NULL, NULL FROM pg_catalog.pg_inherits i
+UNION ALL SELECT 'u', w.ev_class::text, CASE w.ev_type WHEN '2' THEN 'update' WHEN '3' THEN 'insert' ELSE 'delete' END, pg_catalog.pg_get_ruledef(w.oid), NULL
+  FROM pg_catalog.pg_rewrite w WHERE w.oid >= 16384 AND w.ev_type <> '1'
 UNION ALL SELECT 'p', p.polrelid::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), NULL, NULL FROM pg_catalog.pg_policy p WHERE p.polqual IS NOT NULL`
 
-// secretRelations are those of the system in which secrets stand (secretColumns), and statistics that repeat values.
-const secretRelations = `'pg_authid', 'pg_shadow', 'pg_user_mapping', 'pg_user_mappings', 'pg_subscription', 'pg_hba_file_rules', 'user_mapping_options', '_pg_user_mappings', 'pg_foreign_server', 'pg_statistic', 'pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic_ext_data'`
+// systemQuery gives what every database of the server has, which never changes.
+const systemQuery = `
+SELECT 'r', n.nspname::text, c.relname::text, c.oid::text, CASE WHEN n.nspname = 'information_schema' AND c.relname IN ('user_mapping_options', '_pg_user_mappings') THEN pg_catalog.pg_get_viewdef(c.oid) END
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'v') AND n.nspname IN ('pg_catalog', 'information_schema')
+UNION ALL SELECT 'c', a.attrelid::text, a.attnum::text, a.attname::text, NULL
+  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE a.attnum > 0 AND c.relkind IN ('r', 'v') AND n.nspname IN ('pg_catalog', 'information_schema')`
+
+// secretRelations are those of the system in which secrets stand (secretColumns), and such as repeat values of others (repeatingColumns).
+var secretRelations = func() map[string]bool {
+	out := map[string]bool{}
+	for _, list := range [][]string{secretColumns, repeatingColumns} {
+		for _, c := range list {
+			out[strings.Split(c, ".")[1]] = true
+		}
+	}
+	return out
+}()
 
 var errDefined = errors.New("something was defined in this transaction, which others cannot see yet")
 
@@ -105,11 +141,14 @@ func (s *session) catalog() (*catalog, error) {
 
 func (s *session) renewCatalog(k *keptCatalog) (*catalog, error) {
 	s.h.mu.Lock()
-	defines := k.defines
+	defines, system := k.defines, k.system
 	s.h.mu.Unlock()
-	c, err := s.loadCatalog()
+	c, system, err := s.loadCatalog(system)
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
+	if err == nil {
+		k.system = system
+	}
 	if err == nil && k.defines == defines { // else it may be of before
 		k.c = c
 	}
@@ -120,9 +159,10 @@ func (s *session) renewCatalog(k *keptCatalog) (*catalog, error) {
 type keptCatalog struct {
 	// loading has those who ask at the same time wait for one answer.
 	loading singleflight.Group
-	// c and defines, which counts what was defined, are below the handler's mu.
+	// c and defines, which counts what was defined, are below the handler's mu, and so is system, what was read of the server's own relations.
 	c       *catalog
 	defines int
+	system  [][]string
 }
 
 // kept is below mu.
@@ -144,26 +184,41 @@ func (h *Handler) forgetCatalog(s *session) {
 	k.loading.Forget("") // what is under way may be of before
 }
 
-// loadCatalog reads it from the database.
-func (s *session) loadCatalog() (*catalog, error) {
+// loadCatalog reads it from the database. system is what was read of before of what every database has.
+func (s *session) loadCatalog(system [][]string) (*catalog, [][]string, error) {
 	c := &catalog{grammar: s.h.grammar, loaded: s.h.o.Now(), relations: map[string][]*relation{}, byNumber: map[uint32]*relation{}, functions: map[string]bool{}, rowFunctions: map[string]bool{},
 		types: map[string]bool{}, operators: map[string]bool{}, wide: map[*grammar.Statement]*grammar.Statement{}, sources: map[string]*maskSource{}}
-	var q wire.Builder
-	q.Begin(wire.Query).Text(catalogQuery).End()
-	var later [][]string // what says something of a relation that may come behind it
-	err := s.ask(question{text: catalogQuery, message: q.Bytes, patience: 20 * time.Second, settings: map[string]string{"search_path": "pg_catalog"}, over: &s.aside}, func(row []string) error {
-		if len(row) != 5 {
-			return wire.ErrField
-		}
-		if !c.take(row) {
-			later = append(later, row)
-		}
-		return nil
-	})
-	for _, row := range later {
-		c.add(row)
+	read := func(text string) (rows [][]string, err error) {
+		var q wire.Builder
+		q.Begin(wire.Query).Text(text).End()
+		err = s.ask(question{text: text, message: q.Bytes, patience: 20 * time.Second, settings: map[string]string{"search_path": "pg_catalog"}, over: &s.aside}, func(row []string) error {
+			if len(row) != 5 {
+				return wire.ErrField
+			}
+			rows = append(rows, row)
+			return nil
+		})
+		return rows, err
 	}
-	return c, err
+	if system == nil {
+		var err error
+		if system, err = read(systemQuery); err != nil {
+			return nil, nil, err
+		}
+	}
+	own, err := read(catalogQuery)
+	for _, rows := range [][][]string{system, own} {
+		var later [][]string // what says something of a relation that may come behind it
+		for _, row := range rows {
+			if !c.take(row) {
+				later = append(later, row)
+			}
+		}
+		for _, row := range later {
+			c.add(row)
+		}
+	}
+	return c, system, err
 }
 
 func number(s string) uint32 {
@@ -213,13 +268,19 @@ func (c *catalog) add(row []string) {
 		}
 	case "p":
 		r.policies = append(r.policies, row[2])
+	case "u":
+		r.rules = append(r.rules, rule{row[2], row[3]})
 	}
 }
 
 // find gives the relations that a name may stand for.
 func (c *catalog) find(n grammar.Name) []*relation {
 	if n.Schema == "" {
-		return c.relations[n.Relation]
+		list := c.relations[n.Relation]
+		if len(list) > 1 { // information_schema has everybody's names, and is in nobody's path
+			list = slices.DeleteFunc(slices.Clone(list), func(r *relation) bool { return r.schema == "information_schema" })
+		}
+		return list
 	}
 	var out []*relation
 	for _, r := range c.relations[n.Relation] {
@@ -242,7 +303,7 @@ func (c *catalog) widen(st *grammar.Statement) *grammar.Statement {
 		return w
 	}
 	out := *st
-	c.widenInto(&out, st, 0)
+	c.widenInto(&out, st, false, 0)
 	if len(c.wide) >= maxWide {
 		clear(c.wide)
 	}
@@ -253,7 +314,8 @@ func (c *catalog) widen(st *grammar.Statement) *grammar.Statement {
 // maxViews bounds how deep views are followed.
 const maxViews = 64
 
-func (c *catalog) widenInto(out, st *grammar.Statement, depth int) {
+// widenInto adds to out what is behind the names of st. through: it is a view's, which is written.
+func (c *catalog) widenInto(out, st *grammar.Statement, through bool, depth int) {
 	if depth > maxViews {
 		out.Call("views that are too deep")
 		return
@@ -280,13 +342,16 @@ func (c *catalog) widenInto(out, st *grammar.Statement, depth int) {
 			out.Call(col[i+1:])
 		}
 	}
+	for _, definition := range c.rulesOf(st) {
+		c.widenBy(out, definition, false, depth)
+	}
 	for _, n := range st.Relations {
 		for _, r := range c.find(n) {
 			if r.view != "" {
-				c.widenBy(out, r.view, depth)
+				c.widenBy(out, r.view, through || st.WritesTo(n), depth)
 			}
 			for _, p := range r.policies {
-				c.widenBy(out, "SELECT "+p, depth)
+				c.widenBy(out, "SELECT "+p, false, depth)
 			}
 		}
 	}
@@ -295,8 +360,8 @@ func (c *catalog) widenInto(out, st *grammar.Statement, depth int) {
 // makingRows are functions that make a row of its type's parts, and so run what checks these.
 var makingRows = []string{"json_populate_record", "json_populate_recordset", "jsonb_populate_record", "jsonb_populate_recordset"}
 
-// widenBy adds what a definition does.
-func (c *catalog) widenBy(out *grammar.Statement, definition string, depth int) {
+// widenBy adds what a definition does. through: what a view reads is written.
+func (c *catalog) widenBy(out *grammar.Statement, definition string, through bool, depth int) {
 	statements, err := c.grammar.Read(definition)
 	if err != nil || len(statements) != 1 {
 		out.Call("a view that cannot be read")
@@ -305,10 +370,40 @@ func (c *catalog) widenBy(out *grammar.Statement, definition string, depth int) 
 	if out.UpdatesSettings(statements[0]) {
 		out.Refuse = grammar.SettingsUpdate
 	}
+	if actions, is := statements[0].Actions(); is {
+		for _, a := range actions {
+			out.Add(a)
+			c.widenInto(out, a, false, depth+1)
+		}
+		return
+	}
 	inner := *statements[0]
 	inner.Kinds = nil
+	if through { // what of it is written, the database knows
+		inner.Writes = inner.Tables
+	}
 	out.Add(&inner)
-	c.widenInto(out, statements[0], depth+1)
+	c.widenInto(out, statements[0], through, depth+1)
+}
+
+// rulesOf gives the definitions of the rules by which a statement does something else, or more.
+func (c *catalog) rulesOf(st *grammar.Statement) (out []string) {
+	if len(st.Writes) == 0 || st.Is("create rule") {
+		return nil
+	}
+	for _, n := range st.Relations {
+		if !st.WritesTo(n) {
+			continue
+		}
+		for _, r := range c.find(n) {
+			for _, u := range r.rules {
+				if st.Is(u.event) {
+					out = append(out, u.definition)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // source gives what masks hide, remembered for as long as the catalog is.

@@ -34,7 +34,7 @@ var secretColumns = []string{"pg_catalog.pg_authid.rolpassword", "pg_catalog.pg_
 var repeatingColumns = []string{"pg_catalog.pg_stats.most_common_vals", "pg_catalog.pg_stats.histogram_bounds", "pg_catalog.pg_stats.most_common_elems",
 	"pg_catalog.pg_statistic.stavalues1", "pg_catalog.pg_statistic.stavalues2", "pg_catalog.pg_statistic.stavalues3",
 	"pg_catalog.pg_statistic.stavalues4", "pg_catalog.pg_statistic.stavalues5", "pg_catalog.pg_stats_ext.*", "pg_catalog.pg_stats_ext_exprs.*",
-	"pg_catalog.pg_statistic_ext_data.*"}
+	"pg_catalog.pg_statistic_ext_data.*", "pg_catalog.pg_stat_activity.query"}
 
 // all are the patterns in force.
 func (m columnMasks) all() []string {
@@ -118,6 +118,11 @@ func (s *session) hides(o *operation) *access.Refusal {
 	e := &o.hide.exposure
 	o.hide.touches = e.Touches
 	o.hide.columns = e.All || slices.ContainsFunc(e.Outputs, func(x grammar.Output) bool { return x.Hidden })
+	if e.Copies && (st.Is("do") || st.Is("create function")) {
+		why := access.Refuse(access.CodeUnmaskable, nil, "its code could copy columns that are masked to where they are not, and is not followed")
+		why.Advice = "Use plain statements, or ask the database's owner."
+		return why
+	}
 	if e.Copies {
 		why := access.Refuse(access.CodeUnmaskable, nil, "it would copy columns that are masked to where they are not")
 		why.Advice = "Copy the other columns, or ask the database's owner."
@@ -188,12 +193,32 @@ func (x *maskSource) follow(st *grammar.Statement) grammar.Exposure {
 	e, ok := x.seen[st]
 	if !ok {
 		e = st.Exposes(x)
+		if x.c != nil && x.Suspects() {
+			x.followRules(&e, st)
+		}
 		if len(x.seen) >= maxWide {
 			clear(x.seen)
 		}
 		x.seen[st] = e
 	}
 	return e
+}
+
+// followRules adds what the rules of a relation that is written show: their queries' rows are part of the answer.
+func (x *maskSource) followRules(e *grammar.Exposure, st *grammar.Statement) {
+	for _, definition := range x.c.rulesOf(st) {
+		list, err := x.c.grammar.Read(definition)
+		if err != nil || len(list) != 1 {
+			e.All, e.Touches = true, true
+			continue
+		}
+		r := list[0].Exposes(x)
+		e.All, e.Touches = e.All || r.Copies, e.Touches || r.Touches
+		actions, _ := list[0].Actions()
+		for _, a := range actions { // one that leads to others is not followed further
+			e.All = e.All || len(x.c.rulesOf(a)) > 0
+		}
+	}
 }
 
 // Relation implements grammar.Source; x.mu is held.
@@ -207,7 +232,7 @@ func (x *maskSource) Relation(n grammar.Name) grammar.Hidden {
 	}
 	defer func() { x.depth-- }()
 	if x.c == nil {
-		return grammar.Hidden{Opaque: x.Suspects() || strings.Contains(secretRelations, "'"+n.Relation+"'")}
+		return grammar.Hidden{Opaque: x.Suspects() || secretRelations[n.Relation]}
 	}
 	list := x.c.find(n)
 	if len(list) == 0 {
@@ -252,7 +277,7 @@ func (x *maskSource) of(r *relation) grammar.Hidden {
 	if r.view == "" {
 		return h
 	}
-	if strings.HasPrefix(r.schema, "pg_") {
+	if r.schema == "pg_catalog" {
 		return h // the system's own, which are in the lists above
 	}
 	statements, err := x.c.grammar.Read(r.view)
@@ -278,7 +303,7 @@ func (x *maskSource) names(r *relation, column string) bool {
 			continue
 		}
 		have = have[len(have)-len(parts):]
-		fits := true
+		fits := !r.isSystem() || len(parts) > 1 && parts[len(parts)-2] == r.name // columns of the system's have everybody's names
 		for i := range parts {
 			fits = fits && (parts[i] == "*" || parts[i] == have[i])
 		}

@@ -115,12 +115,8 @@ func (c *classifier) message(m protoreflect.Message) {
 		c.column(columnName(n))
 	case *pg.TypeName:
 		c.typeName(n)
-	case *pg.A_Expr:
-		c.operator(n.Name)
-	case *pg.SortBy:
-		c.operator(n.UseOp)
-	case *pg.SubLink:
-		c.operator(n.OperName)
+	case *pg.A_Expr, *pg.SortBy, *pg.SubLink, *pg.CaseExpr, *pg.JoinExpr:
+		c.s.Operators = append(c.s.Operators, operatorsOf(n)...)
 	case *pg.LockingClause: // its relations are aliases
 		return
 	case *pg.RangeTableSample:
@@ -146,6 +142,32 @@ const SettingsUpdate = "an UPDATE of pg_settings sets parameters of the session;
 // UpdatesSettings reports whether a statement that writes to a view with definition v sets parameters.
 func (s *Statement) UpdatesSettings(v *Statement) bool {
 	return s.Is("update") && slices.ContainsFunc(v.Relations, func(n Name) bool { return n.Relation == settingsView })
+}
+
+// Actions gives what a rule does, where the statement is the definition of one.
+func (s *Statement) Actions() (out []*Statement, is bool) {
+	r := s.root.GetRuleStmt()
+	if r == nil {
+		return nil, false
+	}
+	for _, a := range r.Actions {
+		out = append(out, classify(a, s.Text))
+	}
+	if r.WhereClause != nil {
+		where := classify(&pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: &pg.SelectStmt{WhereClause: r.WhereClause}}}, s.Text)
+		where.Kinds = nil
+		out = append(out, where)
+	}
+	return out, true
+}
+
+// WritesTo reports whether it changes the relation that it names so.
+func (s *Statement) WritesTo(n Name) bool {
+	name := n.Relation
+	if n.Schema != "" {
+		name = n.Schema + "." + n.Relation
+	}
+	return slices.Contains(s.Writes, name)
 }
 
 func withOf(m proto.Message) *pg.WithClause {
@@ -192,7 +214,7 @@ func (c *classifier) selects(n *pg.SelectStmt) {
 		c.kind("select for update", Write)
 		for _, f := range n.FromClause {
 			if r := f.GetRangeVar(); r != nil && !c.isWith(r) {
-				c.s.Writes = append(c.s.Writes, tableName(r))
+				c.s.Writes = append(c.s.Writes, tableNames(r)...)
 			}
 		}
 	}
@@ -216,18 +238,20 @@ func (c *classifier) isWith(r *pg.RangeVar) bool {
 	return r.Schemaname == "" && slices.ContainsFunc(c.withs, func(w []string) bool { return slices.Contains(w, r.Relname) })
 }
 
-func tableName(r *pg.RangeVar) string {
+// tableNames are what a relation is listed by: its name, and where a schema is written that name as well, so that nobody escapes a rule by
+// writing it.
+func tableNames(r *pg.RangeVar) []string {
 	if r.Schemaname != "" {
-		return r.Schemaname + "." + r.Relname
+		return []string{r.Relname, r.Schemaname + "." + r.Relname}
 	}
-	return r.Relname
+	return []string{r.Relname}
 }
 
 func (c *classifier) relation(r *pg.RangeVar) {
 	if c.isWith(r) {
 		return
 	}
-	c.s.Tables = append(c.s.Tables, tableName(r))
+	c.s.Tables = append(c.s.Tables, tableNames(r)...)
 	c.s.Relations = append(c.s.Relations, Name{r.Schemaname, r.Relname})
 }
 
@@ -236,7 +260,7 @@ func (c *classifier) write(r *pg.RangeVar) {
 	if r == nil {
 		return
 	}
-	c.s.Tables, c.s.Writes = append(c.s.Tables, tableName(r)), append(c.s.Writes, tableName(r))
+	c.s.Tables, c.s.Writes = append(c.s.Tables, tableNames(r)...), append(c.s.Writes, tableNames(r)...)
 	c.s.Relations = append(c.s.Relations, Name{r.Schemaname, r.Relname})
 }
 
@@ -341,8 +365,31 @@ func (c *classifier) typeName(n *pg.TypeName) {
 	c.s.Types = append(c.s.Types, last(name))
 }
 
-func (c *classifier) operator(list []*pg.Node) {
-	if name := names(list); len(name) > 0 {
-		c.s.Operators = append(c.s.Operators, last(name))
+// operatorsOf are the operators by which a node compares or computes, those among them that it does not name.
+func operatorsOf(m proto.Message) []string {
+	var name []*pg.Node
+	equals := false
+	switch n := m.(type) {
+	case *pg.A_Expr:
+		switch n.Kind {
+		case pg.A_Expr_Kind_AEXPR_BETWEEN, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN, pg.A_Expr_Kind_AEXPR_BETWEEN_SYM, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
+			return []string{"<", ">", "<=", ">="}
+		}
+		name = n.Name
+	case *pg.SortBy:
+		name = n.UseOp
+	case *pg.SubLink:
+		name, equals = n.OperName, n.SubLinkType == pg.SubLinkType_ANY_SUBLINK && len(n.OperName) == 0 // IN
+	case *pg.CaseExpr:
+		equals = n.Arg != nil
+	case *pg.JoinExpr:
+		equals = n.IsNatural || len(n.UsingClause) > 0
 	}
+	if equals {
+		return []string{"="}
+	}
+	if written := names(name); len(written) > 0 {
+		return written[len(written)-1:]
+	}
+	return nil
 }

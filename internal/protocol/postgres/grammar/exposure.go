@@ -91,19 +91,38 @@ func (e *Exposure) Shows(i, n int, name string) bool {
 func (s *Statement) Exposes(src Source) Exposure {
 	t := &tracer{src: src}
 	e := t.statement(s.root)
+	for _, n := range s.Relations { // those of definitions among them, whose errors repeat values as well
+		t.touched = t.touched || src.Relation(n).any()
+	}
+	if src.Suspects() && len(s.Relations) == 0 && slices.ContainsFunc(s.Kinds, func(k string) bool { return slices.Contains(ofEverything, k) }) {
+		t.touched = true
+	}
 	e.Touches, e.Copies = e.Touches || t.touched, t.copies
 	for _, f := range s.Volatile {
-		if src.Suspects() && effectOf(f) == Admin { // it may read anything, and say so in an error
+		if src.Suspects() && effectOf(f) == Admin { // it may read anything, and say so in an error, or in a plan
 			e.Touches = true
+			e.All = e.All || s.Is("explain") || s.Is("explain analyze")
 		}
 	}
 	return e
 }
 
+// ofEverything are the kinds that without a relation are about all that there are.
+var ofEverything = []string{"vacuum", "analyze", "cluster", "reindex"}
+
 // item is something in a FROM, by the name that it has there.
 type item struct {
 	alias string
 	Hidden
+	// aside: it can be named, and adds no columns of its own: those of JOIN … USING (…) AS x.
+	aside bool
+	// named are columns that it is known to have where not All are known.
+	named []string
+}
+
+// has reports whether the item is known to have a column of that name.
+func (i item) has(column string) bool {
+	return slices.Contains(i.All, column) || slices.Contains(i.named, column)
 }
 
 // scope is what names can stand for: the items of this query, and of those around it.
@@ -117,6 +136,8 @@ type tracer struct {
 	src     Source
 	touched bool
 	copies  bool
+	// unknown: code of the database's own is called, of which nobody knows what it reads.
+	unknown bool
 	depth   int
 }
 
@@ -138,11 +159,14 @@ func (t *tracer) statement(n *pg.Node) Exposure {
 			return t.statement(v.CopyStmt.Query)
 		}
 		return t.table(v.CopyStmt)
-	case *pg.Node_ExplainStmt: // plans hold the query's own constants, and counts
+	case *pg.Node_ExplainStmt: // plans hold the query's own constants, counts, and what planning has made of functions
 		t.statement(v.ExplainStmt.Query)
-		return Exposure{}
-	case *pg.Node_CallStmt, *pg.Node_ExecuteStmt, *pg.Node_FetchStmt, *pg.Node_DoStmt:
+		return Exposure{All: t.unknown}
+	case *pg.Node_CallStmt, *pg.Node_ExecuteStmt, *pg.Node_FetchStmt:
 		return Exposure{All: t.src.Suspects(), Touches: t.src.Suspects()}
+	case *pg.Node_DoStmt, *pg.Node_CreateFunctionStmt: // the client's own code, which is not followed
+		t.copies = t.src.Suspects()
+		return Exposure{}
 	case *pg.Node_CreateTableAsStmt:
 		e := t.statement(v.CreateTableAsStmt.Query)
 		t.copies = t.copies || e.Hides()
@@ -163,8 +187,13 @@ func (t *tracer) definition(n *pg.Node) {
 		switch v.RenameStmt.RenameType {
 		case pg.ObjectType_OBJECT_COLUMN:
 			t.copies = t.copies || h.Opaque || h.Masked[v.RenameStmt.Subname]
-		case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_FOREIGN_TABLE:
-			t.copies = t.copies || h.any()
+		case pg.ObjectType_OBJECT_TABCONSTRAINT, pg.ObjectType_OBJECT_TRIGGER, pg.ObjectType_OBJECT_POLICY, pg.ObjectType_OBJECT_RULE:
+		case pg.ObjectType_OBJECT_SCHEMA:
+			t.copies = t.copies || t.src.Suspects() // it may be that of a pattern
+		case pg.ObjectType_OBJECT_ATTRIBUTE: // by CASCADE the column of a table of that type
+			t.copies = t.copies || t.src.Suspects() && v.RenameStmt.Behavior == pg.DropBehavior_DROP_CASCADE
+		default: // ALTER INDEX and its like rename tables as well
+			t.copies = t.copies || v.RenameStmt.Relation != nil && h.any()
 		}
 	case *pg.Node_AlterObjectSchemaStmt:
 		t.copies = t.copies || hides(v.AlterObjectSchemaStmt.Relation)
@@ -172,7 +201,7 @@ func (t *tracer) definition(n *pg.Node) {
 		t.copies = t.copies || hides(v.CreateTrigStmt.Relation)
 	case *pg.Node_RuleStmt:
 		h := t.relation(v.RuleStmt.Relation)
-		sc := &scope{withs: map[string]Hidden{}, items: []item{{"old", h}, {"new", h}}}
+		sc := &scope{withs: map[string]Hidden{}, items: []item{{alias: "old", Hidden: h}, {alias: "new", Hidden: h}}}
 		for _, a := range v.RuleStmt.Actions {
 			switch a.GetNode().(type) {
 			case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt: // else NOTIFY
@@ -181,8 +210,21 @@ func (t *tracer) definition(n *pg.Node) {
 			}
 		}
 	case *pg.Node_AlterTableStmt: // USING and GENERATED make a column of others
-		sc := &scope{withs: map[string]Hidden{}, items: []item{{v.AlterTableStmt.Relation.GetRelname(), t.relation(v.AlterTableStmt.Relation)}}}
+		h := t.relation(v.AlterTableStmt.Relation)
+		sc := &scope{withs: map[string]Hidden{}, items: []item{{alias: v.AlterTableStmt.Relation.GetRelname(), Hidden: h}}}
 		t.copies = t.expressions(v.AlterTableStmt.Cmds, sc) || t.copies
+		for _, c := range v.AlterTableStmt.Cmds { // its rows would no longer be those of the other
+			switch c.GetAlterTableCmd().GetSubtype() {
+			case pg.AlterTableType_AT_DetachPartition, pg.AlterTableType_AT_DropInherit:
+				t.copies = t.copies || h.any()
+			}
+		}
+	case *pg.Node_CreateStmt: // DEFAULT and GENERATED
+		for _, e := range v.CreateStmt.TableElts {
+			for _, c := range e.GetColumnDef().GetConstraints() {
+				t.copies = t.expression(c.GetConstraint().GetRawExpr(), &scope{}) || t.copies
+			}
+		}
 	}
 }
 
@@ -319,7 +361,10 @@ func (t *tracer) scope(w *pg.WithClause, outer *scope) *scope {
 		changed := false
 		for _, n := range w.Ctes {
 			cte := n.GetCommonTableExpr()
-			h := renamed(t.query(cte.GetCtequery(), sc), cte.GetAliascolnames())
+			h, _ := renamed(t.query(cte.GetCtequery(), sc), cte.GetAliascolnames())
+			if cte.GetSearchClause() != nil || cte.GetCycleClause() != nil { // columns made of others
+				h.Opaque = h.any()
+			}
 			was := sc.withs[cte.GetCtename()]
 			changed = changed || was.Opaque != h.Opaque || len(was.Masked) != len(h.Masked)
 			sc.withs[cte.GetCtename()] = h
@@ -337,15 +382,15 @@ func (t *tracer) scope(w *pg.WithClause, outer *scope) *scope {
 	return sc
 }
 
-// renamed makes what a query gives a relation, whose columns may get other names.
-func renamed(e Exposure, aliases []*pg.Node) Hidden {
-	h := Hidden{Opaque: e.All, Masked: map[string]bool{}}
+// renamed makes what a query gives a relation, whose columns may get other names. named are some of its columns, where not All are known.
+func renamed(e Exposure, aliases []*pg.Node) (h Hidden, named []string) {
+	h = Hidden{Opaque: e.All, Masked: map[string]bool{}}
 	to := names(aliases)
 	if e.Star && len(to) > 0 {
 		for _, o := range e.Outputs {
 			h.Opaque = h.Opaque || o.Hidden
 		}
-		return h
+		return h, to
 	}
 	for i, o := range e.Outputs {
 		name := o.Name
@@ -360,7 +405,7 @@ func renamed(e Exposure, aliases []*pg.Node) Hidden {
 		}
 	}
 	if e.Star {
-		h.All = nil
+		h.All, named = nil, h.All
 	}
-	return h
+	return h, named
 }

@@ -80,8 +80,9 @@ func (c *classifier) statement(m proto.Message) bool {
 		c.kind("drop "+object(n.RemoveType), DDL)
 		for _, o := range n.Objects {
 			if list := o.GetList(); list != nil {
-				name := strings.Join(names(list.Items), ".")
-				c.s.Tables, c.s.Writes = append(c.s.Tables, name), append(c.s.Writes, name)
+				name := names(list.Items)
+				both := []string{last(name), strings.Join(name, ".")}
+				c.s.Tables, c.s.Writes = append(c.s.Tables, both...), append(c.s.Writes, both...)
 			}
 		}
 		return true

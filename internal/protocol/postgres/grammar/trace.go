@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -17,21 +18,22 @@ func (t *tracer) from(n *pg.Node, sc *scope) []item {
 		return []item{t.named(v.RangeVar, sc)}
 	case *pg.Node_RangeSubselect:
 		a := v.RangeSubselect.Alias
-		return []item{{a.GetAliasname(), renamed(t.query(v.RangeSubselect.Subquery, sc), a.GetColnames())}}
+		h, named := renamed(t.query(v.RangeSubselect.Subquery, sc), a.GetColnames())
+		return []item{{alias: a.GetAliasname(), Hidden: h, named: named}}
 	case *pg.Node_JoinExpr:
 		return t.join(v.JoinExpr, sc)
 	case *pg.Node_RangeTableSample:
 		return t.from(v.RangeTableSample.Relation, sc)
 	case *pg.Node_RangeFunction:
 		h := Hidden{Opaque: t.expressions(append(slices.Clone(v.RangeFunction.Functions), v.RangeFunction.Coldeflist...), sc)}
-		return []item{{functionAlias(v.RangeFunction), h}}
+		return []item{{alias: functionAlias(v.RangeFunction), Hidden: h, named: names(v.RangeFunction.Alias.GetColnames())}}
 	case *pg.Node_RangeTableFunc:
-		return []item{{v.RangeTableFunc.Alias.GetAliasname(), Hidden{Opaque: t.message(v.RangeTableFunc.ProtoReflect(), sc)}}}
+		return []item{{alias: v.RangeTableFunc.Alias.GetAliasname(), Hidden: Hidden{Opaque: t.message(v.RangeTableFunc.ProtoReflect(), sc)}}}
 	case *pg.Node_JsonTable:
-		return []item{{v.JsonTable.Alias.GetAliasname(), Hidden{Opaque: t.message(v.JsonTable.ProtoReflect(), sc)}}}
+		return []item{{alias: v.JsonTable.Alias.GetAliasname(), Hidden: Hidden{Opaque: t.message(v.JsonTable.ProtoReflect(), sc)}}}
 	}
 	t.touched = true
-	return []item{{"", Hidden{Opaque: true}}}
+	return []item{{Hidden: Hidden{Opaque: true}}}
 }
 
 func functionAlias(n *pg.RangeFunction) string {
@@ -67,7 +69,7 @@ func (t *tracer) named(r *pg.RangeVar, sc *scope) item {
 	if to := r.Alias.GetColnames(); len(to) > 0 && h.any() {
 		h = aliased(h, names(to))
 	}
-	return item{alias, h}
+	return item{alias: alias, Hidden: h}
 }
 
 // aliased gives columns the names of a list, which may be shorter than they are.
@@ -91,6 +93,17 @@ func (t *tracer) join(j *pg.JoinExpr, sc *scope) []item {
 	items := append(left, t.from(j.Rarg, inner)...)
 	inner.items = append(slices.Clone(sc.items), items...)
 	t.expression(j.Quals, inner)
+	if j.JoinUsingAlias != nil {
+		h := Hidden{All: names(j.UsingClause), Masked: map[string]bool{}}
+		for _, c := range h.All {
+			for _, i := range items {
+				if i.Opaque || i.Masked[c] {
+					h.Masked[c] = true
+				}
+			}
+		}
+		items = append(items, item{alias: j.JoinUsingAlias.Aliasname, Hidden: h, aside: true})
+	}
 	if j.Alias == nil {
 		return items
 	}
@@ -101,7 +114,7 @@ func (t *tracer) join(j *pg.JoinExpr, sc *scope) []item {
 			h.Masked[m] = true
 		}
 	}
-	return []item{{j.Alias.Aliasname, h}}
+	return []item{{alias: j.Alias.Aliasname, Hidden: h}}
 }
 
 // outputs is a list of targets.
@@ -141,6 +154,9 @@ func (t *tracer) star(e *Exposure, ref *pg.ColumnRef, sc *scope) {
 		}
 	}
 	for _, i := range items {
+		if i.aside && len(of) == 0 {
+			continue
+		}
 		if i.Opaque {
 			e.All = true
 		}
@@ -150,6 +166,11 @@ func (t *tracer) star(e *Exposure, ref *pg.ColumnRef, sc *scope) {
 		if i.All == nil {
 			for m := range i.Masked {
 				e.Outputs = append(e.Outputs, Output{m, true})
+			}
+			for _, c := range i.named {
+				if !i.Masked[c] {
+					e.Outputs = append(e.Outputs, Output{c, false})
+				}
 			}
 			continue
 		}
@@ -216,7 +237,7 @@ func (t *tracer) message(m protoreflect.Message, sc *scope) bool {
 		for _, o := range e.Outputs {
 			hidden = hidden || o.Hidden
 		}
-		hidden = (hidden || e.All) && n.SubLinkType != pg.SubLinkType_EXISTS_SUBLINK || t.operator(n.OperName)
+		hidden = (hidden || e.All) && n.SubLinkType != pg.SubLinkType_EXISTS_SUBLINK || t.operators(n)
 		return t.expression(n.Testexpr, sc) || hidden
 	case *pg.SelectStmt: // such as ARRAY(…) of a grammar to come
 		t.selects(n, sc)
@@ -226,17 +247,15 @@ func (t *tracer) message(m protoreflect.Message, sc *scope) bool {
 		given := t.below(m, sc)
 		t.copies = t.copies || given && !harmless // what it does with it nobody knows
 		return given || own
-	case *pg.A_Expr:
-		hidden = t.operator(n.Name)
-	case *pg.SortBy:
-		hidden = t.operator(n.UseOp)
+	case *pg.A_Expr, *pg.SortBy, *pg.CaseExpr:
+		hidden = t.operators(n)
 	case *pg.TypeName:
 		if name := names(n.Names); len(name) > 0 {
-			hidden = t.src.Own(Type, last(name))
+			hidden = t.own(Type, last(name))
 		}
 	case *pg.A_Indirection: // (x).f is f(x) as well
 		for _, f := range names(n.Indirection) {
-			hidden = hidden || t.src.Own(Function, f)
+			hidden = t.own(Function, f) || hidden
 		}
 	}
 	return t.below(m, sc) || hidden
@@ -249,16 +268,27 @@ func (t *tracer) called(name []string) (harmless, own bool) {
 		name = name[1:]
 	}
 	if len(name) != 1 {
+		t.unknown = true
 		return false, t.src.Suspects()
 	}
-	own = !system && t.src.Own(Function, name[0])
+	own = !system && t.own(Function, name[0])
 	harmless = isHarmless(name[0]) && !own
-	return harmless, own || t.src.Suspects() && !isHarmless(name[0]) && effectOf(name[0]) == Admin && name[0] != "set_config"
+	return harmless, own || t.src.Suspects() && (repeating[name[0]] || !isHarmless(name[0]) && effectOf(name[0]) == Admin && name[0] != "set_config")
 }
 
-func (t *tracer) operator(list []*pg.Node) bool {
-	name := names(list)
-	return len(name) > 0 && t.src.Own(Operator, last(name))
+// repeating are harmless functions that give what other sessions run, values within.
+var repeating = words("pg_stat_get_activity pg_stat_get_backend_activity")
+
+// own reports whether code of the database's own may be behind a name.
+func (t *tracer) own(of Code, name string) bool {
+	own := t.src.Own(of, name)
+	t.unknown = t.unknown || own
+	return own
+}
+
+// operators reports whether code of the database's own may be behind one of a node's operators.
+func (t *tracer) operators(m proto.Message) bool {
+	return slices.ContainsFunc(operatorsOf(m), func(name string) bool { return t.own(Operator, name) })
 }
 
 // below walks everything that is within m.
@@ -299,16 +329,16 @@ func (t *tracer) reference(n *pg.ColumnRef, sc *scope) bool {
 	}
 	items := sc.find(alias)
 	if items == nil {
-		return sc.hides() || t.src.Own(Function, column)
+		return sc.hides() || t.own(Function, column)
 	}
 	for _, i := range items {
-		if !star && t.src.Own(Function, column) && !slices.Contains(i.All, column) {
+		if !star && !i.has(column) && t.own(Function, column) {
 			return true
 		}
 		switch {
 		case i.Opaque, star && i.any(), i.Masked[column]:
 			return true
-		case i.any() && !slices.Contains(i.All, column) && !slices.Contains(systemColumns, column):
+		case i.any() && !i.has(column) && !slices.Contains(systemColumns, column):
 			return true
 		}
 	}
@@ -327,13 +357,14 @@ func (sc *scope) hides() bool {
 	return false
 }
 
-// bare is a name alone: a column of some item, or an item's whole row.
+// bare is a name alone: a column of some item, or an item's whole row. One of which it is not known what it stands for may be hidden
+// where anything is.
 func (sc *scope) bare(name string) bool {
 	for s := sc; s != nil; s = s.outer {
 		known := false
 		for _, i := range s.items {
-			known = known || slices.Contains(i.All, name)
-			if i.Masked[name] || i.alias == name && i.any() {
+			known = known || i.has(name) || i.alias == name
+			if i.Masked[name] || i.alias == name && i.any() || i.Opaque && i.has(name) {
 				return true
 			}
 		}
@@ -346,5 +377,5 @@ func (sc *scope) bare(name string) bool {
 			}
 		}
 	}
-	return false
+	return !slices.Contains(systemColumns, name) && sc.hides()
 }
