@@ -165,9 +165,9 @@ func printWhy(w io.Writer, found client.Why, what string, recorded bool) error {
 	}
 	switch {
 	case len(found.Chains) == 0 && recorded:
-		fold(&b, "", fmt.Sprintf("nothing that was recorded in these sessions holds %q; --since looks further back", inert(what)))
+		return fmt.Errorf("nothing that was recorded in these sessions holds %q; --since looks further back", inert(what))
 	case len(found.Chains) == 0:
-		fold(&b, "", fmt.Sprintf("nothing on record is known by %q; with the auditor's key (--key) the recordings themselves are looked through", inert(what)))
+		return fmt.Errorf("nothing on record is known by %q; with the auditor's key (--key) the recordings themselves are looked through", inert(what))
 	case found.More:
 		b.WriteString("\nThere are more. Ask for something more particular.\n")
 	}

@@ -271,3 +271,22 @@ func TestGRPCRefused(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// hears is a service that takes one message, and says that it is fine.
+func hears(t *testing.T, to chan<- string) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(rw, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.CloseNow()
+		_, b, err := c.Read(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		to <- string(b)
+		c.Write(context.Background(), websocket.MessageText, []byte("fine"))
+		c.Read(context.Background())
+	}
+}

@@ -71,28 +71,33 @@ func (h *hijacked) CloseWrite() error {
 	return nil
 }
 
-// stream is a stream of HTTP/2 (RFC 9113, section 8.5), behind a pipe, whose deadlines can be set again. When the client has
-// said all, the tunnel ends.
+// stream is a stream of HTTP/2 (RFC 9113, section 8.5), behind a pipe for each direction, whose deadlines can be set again: what
+// a client that has said all is still told reaches it.
 type stream struct {
-	net.Conn
-	c    *http.ResponseController
-	live sync.WaitGroup
-	// ending says that its end is no fault.
+	net.Conn          // what the client says
+	to       net.Conn // and is told
+	c        *http.ResponseController
+	live     sync.WaitGroup
+	// ending says that its end is no fault, and broke is how the client's side of it ended otherwise.
 	ending atomic.Bool
+	broke  atomic.Pointer[error]
 	once   sync.Once
 	failed error // to close
 }
 
 func newStream(w http.ResponseWriter, body io.Reader) *stream {
-	ours, theirs := net.Pipe()
-	s := &stream{Conn: ours, c: http.NewResponseController(w)}
+	from, client := net.Pipe()
+	to, answer := net.Pipe()
+	s := &stream{Conn: from, to: to, c: http.NewResponseController(w)}
 	s.live.Go(func() {
-		_, _ = io.Copy(theirs, body) // whoever reads is told by the end
-		theirs.Close()
+		if _, err := io.Copy(client, body); err != nil { // whoever reads is told by the end
+			s.broke.Store(&err)
+		}
+		client.Close()
 	})
 	s.live.Go(func() {
-		_, _ = io.Copy(&flushed{w, s.c}, theirs)
-		theirs.Close()
+		_, _ = io.Copy(&flushed{w, s.c}, answer) // whoever writes is told by the end
+		answer.Close()
 	})
 	return s
 }
@@ -112,24 +117,36 @@ func (f *flushed) Write(b []byte) (int, error) {
 
 func (s *stream) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
-	if errors.Is(err, io.ErrClosedPipe) && s.ending.Load() {
+	broke := s.broke.Load()
+	switch {
+	case errors.Is(err, io.ErrClosedPipe) && s.ending.Load():
 		err = io.EOF
+	case errors.Is(err, io.EOF) && broke != nil:
+		err = *broke // a stream that was reset has not ended
 	}
 	return n, err
 }
+
+func (s *stream) Write(b []byte) (int, error) { return s.to.Write(b) }
+
+func (s *stream) SetDeadline(t time.Time) error {
+	return errors.Join(s.Conn.SetReadDeadline(t), s.to.SetWriteDeadline(t))
+}
+
+func (s *stream) SetWriteDeadline(t time.Time) error { return s.to.SetWriteDeadline(t) }
 
 // CloseWrite ends the stream a moment later: that alone tells the client that nothing more comes.
 func (s *stream) CloseWrite() error {
 	s.ending.Store(true)
 	time.AfterFunc(protocol.CutGrace, func() { s.Conn.Close() })
-	return nil
+	return s.to.Close()
 }
 
 // Close ends the stream. What was written has a moment to leave. After the first call, which the handler waits for, there is
 // no stream to do anything to.
 func (s *stream) Close() error {
 	s.once.Do(func() {
-		s.failed = s.Conn.Close()
+		s.failed = errors.Join(s.Conn.Close(), s.to.Close())
 		past := time.Unix(1, 0)
 		s.failed = errors.Join(s.failed, s.c.SetReadDeadline(past))
 		done := make(chan struct{})

@@ -118,11 +118,11 @@ func (x *exchange) pipe(p gate.Permit, down taken, up net.Conn, hello []byte, ou
 		if c, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
 			_ = c.CloseWrite() // who has gone already says so in the other direction
 		}
-		if err != nil {
+		ends <- err
+		if err != nil { // what the other direction ends with comes of this
 			down.Close()
 			up.Close()
 		}
-		ends <- err
 	}
 	go carry(up, down, hello, recording.FromClient, &out.RequestBytes)
 	go carry(down, up, nil, recording.ToClient, &out.ResponseBytes)
