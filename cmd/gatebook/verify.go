@@ -44,6 +44,11 @@ func addVerify(parent *cobra.Command) {
 				return usageError{errors.New("say where the book is: --data FOLDER, or --ledger, --archive and --public-key")}
 			}
 			book, done, err := r.book(ledger, public, known)
+			if ofBook && err == nil {
+				if err = asWritten(public, book.Verifier); err != nil {
+					done()
+				}
+			}
 			if bad := (keyError{}); ofBook && errors.As(err, &bad) && isFolder(ledger) { // there is a book, and the key is of it
 				return printVerification(cmd.OutOrStdout(), &recording.Verification{Findings: []recording.Finding{{Kind: recording.FoundKey, Entry: -1, Name: "ledger.pub", Detail: bad.Error()}}}, asJSON)
 			}
@@ -76,6 +81,20 @@ func isFolder(path string) bool {
 
 // keyError is a public key that cannot be read.
 type keyError struct{ error }
+
+// asWritten checks that the book's public key is, byte by byte, what the gateway wrote: a hash in capitals, or another space at its end,
+// is read as the same key, and was touched all the same.
+func asWritten(path string, v note.Verifier) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	parts := strings.SplitN(strings.TrimSpace(string(text)), "+", 3)
+	if want := fmt.Sprintf("%s+%08x+%s\n", v.Name(), v.KeyHash(), parts[len(parts)-1]); string(text) != want {
+		return keyError{fmt.Errorf("the ledger's public key is %q, and was written as %q", text, want)}
+	}
+	return nil
+}
 
 // book opens the book for checking. done releases it.
 func (r *reading) book(ledger, public string, known []string) (*recording.Book, func(), error) {

@@ -182,8 +182,12 @@ func TestB88B89TouchedBooks(t *testing.T) {
 			}
 			change(t, filepath.Join(d, "ledger.pub"), func([]byte) []byte { return []byte(public + "\n") })
 		}, recording.FoundLedger, func(string) string { return "the key was exchanged" }},
-		"the public key is touched": {func(t *testing.T, d string) { change(t, filepath.Join(d, "ledger.pub"), flip) }, recording.FoundKey, func(string) string { return "ledger.pub" }},
-		"the public key is gone":    {func(t *testing.T, d string) { remove(t, filepath.Join(d, "ledger.pub")) }, recording.FoundKey, func(string) string { return "ledger.pub" }},
+		"the public key is touched":  {func(t *testing.T, d string) { change(t, filepath.Join(d, "ledger.pub"), flip) }, recording.FoundKey, func(string) string { return "ledger.pub" }},
+		"the public key in capitals": {func(t *testing.T, d string) { change(t, filepath.Join(d, "ledger.pub"), capitals) }, recording.FoundKey, func(string) string { return "ledger.pub" }},
+		"the public key's line end": {func(t *testing.T, d string) {
+			change(t, filepath.Join(d, "ledger.pub"), func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+		}, recording.FoundKey, func(string) string { return "ledger.pub" }},
+		"the public key is gone": {func(t *testing.T, d string) { remove(t, filepath.Join(d, "ledger.pub")) }, recording.FoundKey, func(string) string { return "ledger.pub" }},
 		"the journal is gone": {func(t *testing.T, d string) {
 			for _, f := range k.files(t, d, "journal/*.journal") {
 				remove(t, f)
@@ -208,6 +212,19 @@ func TestB88B89TouchedBooks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// capitals changes one letter of the key's hash, which is in hexadecimal, into a capital; or, where there is none, a digit.
+func capitals(b []byte) []byte {
+	_, hash, _ := bytes.Cut(b, []byte("+"))
+	for i, c := range hash[:8] {
+		if c >= 'a' {
+			hash[i] -= 'a' - 'A'
+			return b
+		}
+	}
+	hash[0] ^= 1
+	return b
 }
 
 // B88: one byte of any file that proves anything, anywhere in it, and the file or its record is named.
