@@ -73,7 +73,7 @@ func (u user) command(ctx context.Context, args ...string) *exec.Cmd {
 // A new user's way: gatebook up, log in by the code that it shows, and kubectl.
 func TestUp(t *testing.T) {
 	u := user{t, t.TempDir()}
-	ctx, cancel := context.WithTimeout(context.Background(), lab.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*lab.Patience)
 	t.Cleanup(cancel)
 	port := lab.FreePort(t)
 	up := u.command(ctx, "gatebook", "up", "--data", filepath.Join(u.home, "data"), "--listen", fmt.Sprintf("127.0.0.1:%d", port), "--admin", "127.0.0.1:0")
