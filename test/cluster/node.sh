@@ -11,8 +11,6 @@ if [ -z "${NODE:-}" ]; then
     echo "### As root: apt-get install containerd runc containernetworking-plugins busybox-static iptables ###" >&2
   fi
 fi
-mapfile -t port < <(for i in 1 2 3 4 5 6; do freeport; done | sort -u)
-while [ ${#port[@]} -lt 6 ]; do port+=("$(freeport)"); done
 SUB=
 if [ "$NODE" = real ]; then
   for i in $(seq 60); do
@@ -22,6 +20,7 @@ if [ "$NODE" = real ]; then
   done
   [ -n "$SUB" ] || { echo "no free subnet below 10.244.0.0/16" >&2; exit 1; }
 fi
+port=($(freeports 6))
 mkdir -p "$RUN"
 cat > "$RUN/env" <<V
 export NODE=$NODE SUB=$SUB NODE_NAME=labnode NODE_IP=${SUB:+10.244.$SUB.1}

@@ -35,7 +35,7 @@ until_ 3000 shop_ready
 . "$DEMO/people.sh"; people_init "$D"
 
 say "2  Gatebook before all of them"
-PORT=$(freeport) SQL=$(freeport) ADMIN=$(freeport)
+read -r PORT SQL ADMIN <<<"$(freeports 3)"
 export GATEBOOK_URL=https://$NODE_IP:$PORT GATEBOOK_CA=$D/data/ca.crt
 cat > "$D/gatebook.yaml" <<Y
 listen: $NODE_IP:$PORT

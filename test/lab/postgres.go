@@ -29,6 +29,8 @@ type Postgres struct {
 	dir  string
 	port int
 	cmd  *exec.Cmd
+	// release gives the port back.
+	release func()
 }
 
 // gatePassword is the gateway's own.
@@ -59,6 +61,9 @@ func (p *Postgres) Stop() {
 	if p.cmd != nil && p.cmd.Process != nil {
 		_ = p.cmd.Process.Signal(syscall.SIGINT) // fast shutdown; what is left ends with us
 		_ = p.cmd.Wait()
+	}
+	if p.release != nil {
+		p.release()
 	}
 	_ = os.RemoveAll(p.dir)
 }
@@ -130,7 +135,7 @@ func NewPostgresWith(settings string) (*Postgres, error) {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, b)
 	}
 	p := &Postgres{dir: dir}
-	if p.port, err = freePort(); err != nil {
+	if p.port, p.release, err = freePort(); err != nil {
 		return nil, err
 	}
 	if err := p.configure(data, uid, settings); err != nil {
