@@ -264,6 +264,10 @@ func runsOthers(name string, w word) bool {
 		return strings.HasPrefix(t, "--filter")
 	case "rg":
 		return strings.HasPrefix(t, "--pre")
+	case "zip":
+		return strings.HasPrefix(t, "-TT") || strings.HasPrefix(t, "--unzip-command")
+	case "install":
+		return strings.HasPrefix(t, "--strip-program")
 	case "mount":
 		return !w.known || strings.Contains(t, ":") || strings.Contains(t, "fuse")
 	case "less", "more":

@@ -51,6 +51,10 @@ func TestFit(t *testing.T) {
 		want  fit
 	}{
 		{"kubectl delete pod web -n a", kube("delete", "pods", "a", "web"), fits},
+		{"zip x.zip y -T -TT 'kubectl delete pod web -n a; true'", kube("delete", "pods", "a", "web"), may},
+		{"install -s --strip-program=./any a b", kube("delete", "pods", "a", "web"), may},
+		{"hash -p /usr/bin/kubectl ls; ls delete pod web -n a", kube("delete", "pods", "a", "web"), may},
+		{"hash -r; ls", kube("delete", "pods", "a", "web"), cannot},
 		{"kubectl delete pod web -n a", kube("get", "pods", "a", "web"), fits},
 		{"kubectl delete pod web -n a", kube("delete", "pods", "b", "web"), cannot},
 		{"kubectl delete pod web -n a", kube("delete", "pods", "a", "other"), cannot},

@@ -119,7 +119,11 @@ func (st *shell) run(c command, depth int) {
 		} else {
 			st.opaque()
 		}
-	case "command", "type", "hash":
+	case "hash":
+		if slices.ContainsFunc(args, func(w word) bool { return !w.known || strings.HasPrefix(w.text, "-") && strings.Contains(w.text, "p") }) {
+			st.opaque() // names may be other programs now
+		}
+	case "command", "type":
 		if name == "command" && (len(args) == 0 || args[0].text != "-v" && args[0].text != "-V") {
 			again(skipOptions(name, args))
 		}
