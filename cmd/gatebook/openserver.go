@@ -100,11 +100,7 @@ func (g *gateway) own() http.Handler {
 		o.Targets = append(o.Targets, g.offered(t))
 	}
 	if g.attribution != nil {
-		o.Span = func(p access.Principal, s access.SessionID, sp attribution.Span) {
-			if g.masks.Scope(s).Claimed().Clean([]byte(sp.Call)) { // else it is a secret, and no call's name; flags would repeat it
-				g.attribution.Span(p, s, sp)
-			}
-		}
+		o.Span = g.span
 	}
 	mux := http.NewServeMux()
 	mux.Handle(client.Prefix, api.New(o))
@@ -112,6 +108,13 @@ func (g *gateway) own() http.Handler {
 		mux.Handle(embeddedPath+"/", g.embedded)
 	}
 	return mux
+}
+
+// span takes what a client's telemetry says of a call. A name that is a secret is none: flags would repeat it.
+func (g *gateway) span(p access.Principal, s access.SessionID, sp attribution.Span) {
+	if g.masks.Scope(s).Claimed().Clean([]byte(sp.Call)) {
+		g.attribution.Span(p, s, sp)
+	}
 }
 
 // serve answers on the listener, and on the administrative one, until ctx ends; then it drains.

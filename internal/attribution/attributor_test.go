@@ -625,3 +625,25 @@ func TestTracesThatFlood(t *testing.T) {
 		t.Errorf("%d traces are known after hours", len(w.traces))
 	}
 }
+
+// Who copies a trace is not believed either when it names a call of its own, at once or by telemetry later; and what telemetry
+// says fills no memory.
+func TestCopiedTraceWithNames(t *testing.T) {
+	w := newWorld(t)
+	w.turn("s", traceA, nil, "a: kubectl get pods")
+	w.turn("thief", "", nil, "x: kubectl get pods")
+	named := kube("list", "pods", "", "")
+	named.Client.Call = "x"
+	is(t, w.does("thief", traceA, named), access.Unattributed, 1)
+	tr := parseTrace(traceA)
+	w.Span(pod, "thief", Span{Trace: tr.id, ID: tr.span, Call: "x"})
+	if len(w.later) != 0 {
+		t.Errorf("recorded is %+v", w.later)
+	}
+	for i := range 2*maxCalls + 10 {
+		w.Span(pod, "thief", Span{Trace: fmt.Sprintf("%032x", i+1), ID: "b7ad6b7169203331", Call: "x"})
+	}
+	if n := len(w.runs[whoOf(&pod, "thief")].spans); n > 2*maxCalls {
+		t.Errorf("%d spans are known", n)
+	}
+}
