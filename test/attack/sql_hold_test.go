@@ -48,6 +48,61 @@ func TestSQLHeld(t *testing.T) {
 	}
 }
 
+// An approval is of what the statement reaches as well: where a view comes to stand for another table, before the same statement is sent
+// again or while it waits, it is not what was approved.
+func TestI82SQLDefinitionsChange(t *testing.T) {
+	policy := sqlPolicy(`rules:
+  - {id: everything, protocol: postgres, effect: allow, reason: a test allows everything}
+  - {id: writes, protocol: postgres, effect: approve, verbs: [execute], when: sql.effect == "write", reason: a person decides, approvers: {maxGrant: 1h}}
+`)
+	policy.Config = held("1m").Config
+	s := newSQLScene(t, policy, "create table notes (id int, body text)", "create table payroll (id int, body text)", "insert into payroll values (1, 'paid')", "create view v as select * from notes")
+	ada := s.g.API(s.g.Person("ada", "approvers"))
+	const update = "update v set body = 'x' where id = 1"
+	redefine := func(table string) {
+		t.Helper()
+		if r := s.psql("create or replace view v as select * from " + table); r.Stdout != "CREATE VIEW\n" {
+			t.Fatal(r.Out())
+		}
+	}
+	run := func() <-chan lab.Result {
+		done := make(chan lab.Result, 1)
+		go func() { done <- s.g.Psql(s.agent, update, "-v", "VERBOSITY=verbose") }()
+		return done
+	}
+	done := run()
+	a := pending(t, ada, update)
+	redefine("payroll")
+	approveSQL(t, ada, a.ID)
+	if r := <-done; !strings.Contains(r.Stderr, "has changed while it waited") {
+		t.Error("changed while it waits:", r.Out())
+	}
+	redefine("notes")
+	done = run()
+	a = pending(t, ada, update)
+	if _, err := ada.Answer(t.Context(), a.ID, client.Answer{Yes: true, Scope: access.ScopeTime, For: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-done; r.Stdout != "UPDATE 0\n" {
+		t.Error(r.Out())
+	}
+	if r := s.psql(update); r.Stdout != "UPDATE 0\n" {
+		t.Error("the same again, within the time granted:", r.Out())
+	}
+	redefine("payroll")
+	done = run()
+	b := pending(t, ada, update)
+	if _, err := ada.Answer(t.Context(), b.ID, client.Answer{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-done; r.Stdout != "" {
+		t.Error("changed after it was granted for a time:", r.Out())
+	}
+	if got := s.state("select body from payroll"); got != "paid" {
+		t.Errorf("payroll has %q", got)
+	}
+}
+
 // I101: for a client that has gone nothing runs, whatever is approved later.
 func TestI101SQLClientGone(t *testing.T) {
 	s := newSQLScene(t, lab.Options{}, "create table t (id int)", "insert into t select generate_series(1, 9)")

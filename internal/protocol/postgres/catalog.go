@@ -115,7 +115,7 @@ var errDefined = errors.New("something was defined in this transaction, which ot
 // catalog gives the database's, read anew where it is old or something was defined.
 func (s *session) catalog() (*catalog, error) {
 	s.mu.Lock()
-	defined, idle := s.defined, s.status == 'I'
+	defined := s.defined
 	s.mu.Unlock()
 	if defined {
 		return nil, errDefined
@@ -125,7 +125,7 @@ func (s *session) catalog() (*catalog, error) {
 	k := h.kept(s)
 	c := k.c
 	h.mu.Unlock()
-	if c != nil && (!idle || h.o.Now().Sub(c.loaded) < catalogAge) { // a transaction goes on with what it began with
+	if c != nil && h.o.Now().Sub(c.loaded) < catalogAge {
 		return c, nil
 	}
 	got, err, shared := k.loading.Do("", func() (any, error) { return s.renewCatalog(k) })

@@ -24,8 +24,8 @@ const (
 var errCanceled = errors.New("canceling statement due to user request")
 
 // held asks the gate, and while that waits for a person tells the client, and watches whether it is still there: for one that has gone
-// nothing runs.
-func (s *session) held(r gate.Request, card func() access.Card) (gate.Permit, error) {
+// nothing runs. waited: somebody was asked, and that took time.
+func (s *session) held(r gate.Request, card func() access.Card) (_ gate.Permit, waited bool, _ error) {
 	var stop, done chan struct{}
 	s.takenBack.Store(false)
 	r.Within = s.link
@@ -64,7 +64,7 @@ func (s *session) held(r gate.Request, card func() access.Card) (gate.Permit, er
 		own.Message = errCanceled.Error() + " (" + own.Message + ")"
 		err = &own
 	}
-	return p, err
+	return p, stop != nil, err
 }
 
 // stopHolding takes back what is held. It reports false where nothing is.

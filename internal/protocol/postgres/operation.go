@@ -228,7 +228,7 @@ func (s *session) digest(parts ...string) (sum access.Digest) {
 		role += "?"
 	}
 	b := d.room[:0]
-	for _, p := range [...]string{"gatebook postgres operation 2", s.database, role} {
+	for _, p := range [...]string{"gatebook postgres operation 3", s.database, role} {
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(p))), p...)
 	}
 	at := len(b)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -177,7 +178,7 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 			parts, r.behind = append(parts, t.Text), append(r.behind, strings.TrimSpace(t.Text))
 		}
 	}
-	op.Digest = s.digest(parts...)
+	op.Digest = s.digest(append(parts, reach(st)...)...)
 	reject := func(why *access.Refusal) (*operation, *access.Refusal) {
 		s.h.o.Gate.Reject(op, why)
 		return nil, why
@@ -201,12 +202,16 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 		}
 		return c
 	}
-	p, err := s.held(gate.Request{Operation: op, Payload: strings.NewReader(payload), Change: isChange(st.Effect), Budget: s.h.o.Hold}, card)
+	p, waited, err := s.held(gate.Request{Operation: op, Payload: strings.NewReader(payload), Change: isChange(st.Effect), Budget: s.h.o.Hold}, card)
 	if err != nil {
 		return nil, asRefusal(err, access.CodeInternal)
 	}
 	o := s.newOperationOf(p, st)
-	if why := s.hides(o); why != nil {
+	why := s.hides(o)
+	if waited && why == nil {
+		why = s.changed(r.statement, st)
+	}
+	if why != nil {
 		o.out.Message = why.Message
 		o.end(s, why.Message)
 		why.Operation = op.ID
@@ -217,6 +222,24 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 	}
 	s.follow(o)
 	return o, nil
+}
+
+// reach is what an approval is bound to beside the text: the same names can come to stand for something else.
+func reach(st *grammar.Statement) []string {
+	out := append([]string{"reaches", st.Effect}, st.Tables...)
+	out = append(append(out, "writes"), st.Writes...)
+	return append(append(out, "calls"), st.Volatile...)
+}
+
+// changed refuses what has come to do something else while a person was asked.
+func (s *session) changed(asked, st *grammar.Statement) *access.Refusal {
+	now, _ := s.resolve(asked)
+	if slices.Equal(reach(now), reach(st)) {
+		return nil
+	}
+	why := access.Refuse(access.CodeApprovalPending, nil, "what the statement reaches has changed while it waited, and so it is not what was approved")
+	why.Advice = "Send the statement again: it is asked about anew."
+	return why
 }
 
 // card shows all of a message to who approves, where the statement is one of several in it.
