@@ -30,6 +30,7 @@ func (s *session) estimate(op *access.Operation, st *grammar.Statement, r reques
 func (s *session) planned(op *access.Operation, st *grammar.Statement, r request) (float64, error) {
 	s.mu.Lock()
 	other := s.unsure || s.role != s.t.Upstream.Role()
+	settings, known := s.settings.inForce()
 	s.mu.Unlock()
 	switch {
 	case r.verb != "execute" || r.of > 1 || !estimable(st):
@@ -38,18 +39,23 @@ func (s *session) planned(op *access.Operation, st *grammar.Statement, r request
 		return 0, errors.New("it calls what is not known to be harmless")
 	case other:
 		return 0, errors.New("it runs as another role")
+	case !known:
+		return 0, errors.New("a setting was changed within what has not ended, or by a function")
 	}
 	for _, u := range op.Uninspectable {
 		if u.Field == "sql.effect" || u.Field == "sql.functions" {
 			return 0, errors.New(u.Why)
 		}
 	}
+	if s.temporary(st) {
+		return 0, errors.New("a temporary table may have the name of one that it names")
+	}
 	text := "EXPLAIN (FORMAT JSON) " + r.statement.Text
 	if list, err := s.h.grammar.Read(text); err != nil || len(list) != 1 || !list[0].Is("explain") || len(list[0].Volatile) > 0 {
 		return 0, errors.New("EXPLAIN of it cannot be read")
 	}
 	var plan strings.Builder
-	err := s.ask(question{text: text, message: explainMessage(text, r), patience: estimatePatience}, func(cells []string) error {
+	err := s.ask(question{text: text, message: explainMessage(text, r), patience: estimatePatience, settings: settings}, func(cells []string) error {
 		plan.WriteString(strings.Join(cells, ""))
 		return nil
 	})
@@ -57,6 +63,22 @@ func (s *session) planned(op *access.Operation, st *grammar.Statement, r request
 		return 0, err
 	}
 	return plannedRows(plan.String())
+}
+
+// temporary reports whether a name may stand for a temporary table, which nobody else sees.
+func (s *session) temporary(st *grammar.Statement) bool {
+	c, err := s.catalog()
+	if err != nil {
+		return true
+	}
+	for _, n := range st.Relations {
+		for _, r := range c.find(n) {
+			if strings.HasPrefix(r.schema, "pg_temp_") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // estimable reports whether a statement is of those that are planned, and nothing else.

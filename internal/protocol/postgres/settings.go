@@ -110,6 +110,17 @@ func (x *settings) appendTo(b []byte, session uint64, gen int) []byte {
 	return b
 }
 
+// inForce gives the parameters as they are for this session; false where that is not known of some.
+func (x *settings) inForce() (map[string]string, bool) {
+	out := maps.Clone(x.own)
+	for name, v := range x.told {
+		if v != "" {
+			out[strings.ToLower(name)] = v
+		}
+	}
+	return out, len(x.loose) == 0
+}
+
 // card says to who approves what the client has set.
 func (x *settings) card() string {
 	var out []string

@@ -64,6 +64,8 @@ type world struct {
 	journal string
 	// fail is asked at the journal's failpoints.
 	fail atomic.Pointer[func(point string) error]
+	// revoke has what Register was given last: that of the connection.
+	revoke atomic.Pointer[func(error)]
 	// decide is the policy.
 	decide func(op *access.Operation) access.Decision
 }
@@ -187,8 +189,11 @@ func (w *world) Wait(context.Context, access.ApprovalID) (access.Approval, error
 func (w *world) Use(context.Context, access.ApprovalID, *access.Operation, access.Decision) error {
 	return errAsked
 }
-func (w *world) Register(access.Principal, access.SessionID, func(error)) func() { return func() {} }
-func (w *world) Check(access.Principal, access.SessionID) error                  { return nil }
+func (w *world) Register(_ access.Principal, _ access.SessionID, cut func(error)) func() {
+	w.revoke.Store(&cut)
+	return func() {}
+}
+func (w *world) Check(access.Principal, access.SessionID) error { return nil }
 
 // client is one that has logged in.
 type client struct {
@@ -474,18 +479,75 @@ func TestCredentialsInStatementsAreNotRecorded(t *testing.T) {
 		t.Fatalf("answered %s", got)
 	}
 	x.conn.Close()
-	var recorded []byte
-	files, err := filepath.Glob(w.journal + "/*")
-	must(t, err)
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		must(t, err)
-		recorded = append(recorded, text...)
-	}
+	recorded := []byte(w.recorded(t))
 	if i := bytes.Index(recorded, []byte(key)); i >= 0 {
 		t.Errorf("the record has %q", recorded[max(0, i-200):min(len(recorded), i+100)])
 	}
 	if n := bytes.Count(recorded, []byte(access.PlaceholderPrefix)); n < 3 {
 		t.Errorf("%d placeholders are in the record", n)
 	}
+}
+
+// An answer that is cut off by a revocation is recorded as cut, for that reason, and its client is told it: however the server's end of the
+// connection goes meanwhile, it is never a whole answer, nor the database's fault.
+func TestCutAnswerIsRecordedAsCut(t *testing.T) {
+	w := newWorld(t, nil)
+	const times = 8
+	for i := range times {
+		x := w.connect(t)
+		revoke := *w.revoke.Load()
+		var b wire.Builder
+		query(&b, "select repeat('x', 20000), pg_sleep(case when i > 4 then 60 else 0 end) from generate_series(1, 9) i")
+		x.send(b.Bytes)
+		for {
+			m, err := x.in.Next()
+			must(t, err)
+			if m.Type == wire.DataRow {
+				break
+			}
+		}
+		reason := "revoked " + strings.Repeat("i", i+1) + "."
+		revoke(access.Refuse(access.CodeRevoked, nil, "%s", reason))
+		told := ""
+		for {
+			m, err := x.in.Next()
+			if err != nil {
+				break
+			}
+			if m.Type == wire.CommandComplete || m.Type == wire.ReadyForQuery {
+				t.Errorf("the answer has come to its end by %q", m.Type)
+			}
+			if m.Type == wire.ErrorResponse {
+				told += string(m.Body)
+			}
+		}
+		if !strings.Contains(told, "57P01") || !strings.Contains(told, strings.TrimSuffix(reason, ".")) || strings.Contains(told, "08006") {
+			t.Errorf("the client is told %q", told)
+		}
+		x.conn.Close()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // the ends of the statement and of the connection, and their leaves
+			if n := strings.Count(w.recorded(t), `"truncated":"`+reason+`"`); n == 4 {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("it is said %d times that something was cut because of %q", n, reason)
+			}
+		}
+	}
+	if n := strings.Count(w.recorded(t), `"truncated":"`); n != 4*times {
+		t.Errorf("it is said %d times that something was cut, want %d", n, 4*times)
+	}
+}
+
+// recorded is all that the journal has.
+func (w *world) recorded(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob(w.journal + "/*")
+	must(t, err)
+	var all strings.Builder
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		must(t, err)
+		all.Write(b)
+	}
+	return all.String()
 }

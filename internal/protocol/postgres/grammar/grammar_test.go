@@ -23,7 +23,10 @@ func TestWhatAStatementCanDo(t *testing.T) {
 	for text, want := range map[string]struct {
 		effect, kinds, tables, writes, volatile string
 	}{
-		"select * from a, b.c": {Read, "select", "a b.c", "", ""},
+		"select * from a, b.c": {Read, "select", "a b.c c", "", ""},
+		"drop table s.t":       {DDL, "drop table", "s.t t", "s.t t", ""},
+		"select set_config('search_path', 'public'::char(3), false)":                                              {Admin, "select set", "", "", ""},
+		"select set_config('search_path', 'public'::text, false)":                                                 {Session, "select set", "", "", ""},
 		"with t as (select 1) select * from t union select * from (with u as (select 2) select * from u, t) z, u": {Read, "select", "u", "", ""},
 		"with x as (delete from t returning *) select * from x, t":                                                {Write, "delete select", "t", "t", ""},
 		"with t as (select 1) insert into t select * from t":                                                      {Write, "select insert", "t", "t", ""},

@@ -125,9 +125,17 @@ func (c *classifier) setting(name, value string, local, known bool) {
 	}
 }
 
+// keeping are the types a cast to which leaves a literal's text as it is, where they have no length.
+var keeping = words("text varchar name bool")
+
 // constant is the text of a literal.
 func constant(n *pg.Node) (string, bool) {
-	if cast := n.GetTypeCast(); cast != nil { // SET TIME ZONE INTERVAL '1' HOUR; current_setting needs none
+	if cast := n.GetTypeCast(); cast != nil {
+		t := cast.TypeName
+		interval := last(names(t.GetNames())) == "interval" // SET TIME ZONE INTERVAL '1' HOUR
+		if !interval && (len(t.GetTypmods()) > 0 || len(t.GetArrayBounds()) > 0 || !keeping[last(names(t.GetNames()))]) {
+			return "", false // 'public'::char(3) is another word
+		}
 		return constant(cast.Arg)
 	}
 	k := n.GetAConst()

@@ -50,7 +50,8 @@ const (
 	maxShape = 16 << 10
 	// maxDigits keeps an integer within 32 bits, beyond which the grammar takes it for another kind of number.
 	maxDigits = 9
-	// shapeMark is before a shape where texts are, too: no text of SQL has a zero byte.
+	// shapeMark is before a shape in the map in which texts are, too. No text that the wire carries has a zero byte (wire.ReadText), and Read
+	// remembers none that begins with one.
 	shapeMark = 0
 )
 
@@ -59,7 +60,7 @@ var shapeKeys = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendShape appends a text's shape, behind a mark. It reports false where it has none.
 func appendShape(b []byte, text string) ([]byte, bool) {
-	if len(text) > maxShape || strings.IndexByte(text, 0) >= 0 || !utf8.ValidString(text) { // where a zero byte is, the parser takes the text to end
+	if len(text) > maxShape || !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 { // the parser takes a text to end at a zero byte
 		return b, false
 	}
 	b = append(b, shapeMark)

@@ -3,12 +3,15 @@ package libpgquery
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,6 +56,9 @@ func New(folder string) (*Parser, error) {
 			folder = ""
 		}
 	}
+	if folder != "" {
+		folder = ofThisProgram(folder)
+	}
 	p, err := compile(folder)
 	if err != nil && folder != "" { // what is there cannot be read, as after a power cut, or nothing can be written
 		if os.RemoveAll(folder) != nil {
@@ -92,6 +98,28 @@ func own(folder string) error {
 		return err
 	}
 	return os.MkdirAll(folder, 0o700)
+}
+
+// ofThisProgram gives the place within the folder for what this program and this compiler make, and removes what others have left there:
+// nobody takes it any more.
+func ofThisProgram(folder string) string {
+	h := sha256.New()
+	h.Write(program)
+	if b, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range b.Deps {
+			if d.Path == "github.com/tetratelabs/wazero" {
+				h.Write([]byte(d.Version))
+			}
+		}
+	}
+	name := hex.EncodeToString(h.Sum(nil)[:8])
+	list, _ := os.ReadDir(folder) // one that is not there yet has nothing in it
+	for _, e := range list {
+		if e.Name() != name {
+			_ = os.RemoveAll(filepath.Join(folder, e.Name())) // what stays takes room, and no more
+		}
+	}
+	return filepath.Join(folder, name)
 }
 
 var errOthers = errors.New("others may write here")

@@ -36,7 +36,7 @@ func statements(p *Parser, text string) (int, error) {
 // kept is the one file of machine code in a folder.
 func kept(t *testing.T, folder string) (string, fs.FileInfo) {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join(folder, "*", "*"))
+	all, err := filepath.Glob(filepath.Join(folder, "*", "*", "*"))
 	if err != nil || len(all) != 1 {
 		t.Fatalf("%q, %v", all, err)
 	}
@@ -76,7 +76,14 @@ func TestParserIsKept(t *testing.T) {
 	if first.Mode().Perm() != 0o600 || first.Size() < 1<<20 {
 		t.Errorf("%v, %d bytes", first.Mode(), first.Size())
 	}
+	old := filepath.Join(folder, "wazero-v0.0.1-amd64-linux")
+	if err := errors.Join(os.Mkdir(old, 0o700), os.WriteFile(filepath.Join(old, "x"), []byte("code"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	read(newParser(t, folder))
+	if _, err := os.Lstat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what another version has left is there: %v", err)
+	}
 	if _, again := kept(t, folder); !os.SameFile(first, again) || !first.ModTime().Equal(again.ModTime()) {
 		t.Error("it was compiled anew")
 	}
