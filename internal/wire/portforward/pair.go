@@ -23,7 +23,7 @@ const (
 	// MaxReason bounds the text of one failed connection, in bytes.
 	MaxReason = 16 << 10
 
-	reasonTimeout = time.Second
+	reasonTimeout = 5 * time.Second
 
 	headerType = "Streamtype"
 	headerPort = "Port"
@@ -55,6 +55,13 @@ type Pair struct {
 func (p Pair) Reset() {
 	p.Data.Reset()
 	p.Error.Reset()
+}
+
+// ResetData ends a pair whose server takes no more data. Why, it says on the error stream, perhaps after it has reset the other: that
+// one is left to it for a moment, unless stop is called before.
+func (p Pair) ResetData() (stop func() bool) {
+	p.Data.Reset()
+	return time.AfterFunc(reasonTimeout, p.Error.Reset).Stop
 }
 
 // Server is the end that faces a client. Its methods are safe for concurrent use.

@@ -56,7 +56,9 @@ func (s *Stream) Write(p []byte) (int, error) {
 			return n, ErrReset
 		}
 		m := min(len(p)-n, bufferBytes)
-		if err := s.s.WriteData(p[n:n+m], false); err != nil {
+		if err := s.s.WriteData(p[n:n+m], false); errors.Is(err, spdystream.ErrWriteClosedStream) {
+			return n, ErrReset
+		} else if err != nil {
 			return n, err
 		}
 		if n += m; n == len(p) {

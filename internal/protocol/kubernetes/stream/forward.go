@@ -265,8 +265,12 @@ func (c *connection) run() {
 	})
 	var sending, receiving sync.WaitGroup
 	var text strings.Builder
+	forget := func() bool { return true }
 	sending.Go(func() {
-		if err := guarded(func() error { return c.carry(c.client.Data, in, c.upstream.Data) }); err != nil {
+		err := guarded(func() error { return c.carry(c.client.Data, in, c.upstream.Data) })
+		if errors.Is(err, spdy.ErrReset) { // the upstream has more to say
+			forget = c.upstream.ResetData()
+		} else if err != nil {
 			c.f.failBook(err)
 			c.upstream.Reset()
 		}
@@ -283,6 +287,7 @@ func (c *connection) run() {
 	c.client.Reset()
 	c.upstream.Reset()
 	sending.Wait()
+	forget()
 	in.abandon()
 	sent, _ := in.tally()
 	received, masked := out.tally()

@@ -13,12 +13,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 	"k8s.io/streaming/pkg/httpstream"
+	streamspdy "k8s.io/streaming/pkg/httpstream/spdy"
 
 	"gatebook/internal/access"
 	"gatebook/internal/protocol/kubernetes/stream"
@@ -159,6 +161,46 @@ func TestForwardIsRecordedBothWays(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Why a port is refused reaches the client also where the server resets the data's stream first, while the client still sends.
+func TestARefusalComesAfterTheReset(t *testing.T) {
+	for _, protocol := range []string{"tunnel", "spdy"} {
+		t.Run(protocol, func(t *testing.T) {
+			noLeaks(t)
+			sent := make(chan struct{})
+			g := newGateway(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if _, err := httpstream.Handshake(r, w, []string{"portforward.k8s.io"}); err != nil {
+					return // a WebSocket was asked for, which the gateway tries first
+				}
+				var said httpstream.Stream
+				c := streamspdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, accepted <-chan struct{}) error {
+					if s.Headers().Get("streamType") == "error" {
+						said = s
+						return nil
+					}
+					go func() {
+						<-accepted
+						_ = s.Reset()
+						<-sent
+						_, _ = io.WriteString(said, "no such port")
+						_ = said.Close()
+					}()
+					return nil
+				})
+				if c != nil {
+					<-c.CloseChan()
+				}
+			})), stream.Masks{})
+			c := dialForward(t, g.URL, protocol)
+			time.AfterFunc(100*time.Millisecond, func() { close(sent) }) // until then, what is sent on has failed
+			if _, text := exchange(t, c, 1, 0, []byte("hello")); text != "no such port" {
+				t.Errorf("the client is told %q", text)
+			}
+			c.Close()
+			<-g.outcomes
+		})
 	}
 }
 
