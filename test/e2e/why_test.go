@@ -34,7 +34,7 @@ func TestWhyAsAnAuditor(t *testing.T) {
 	p := lab.StartPostgres(t)
 	db := p.Database(t, "create table customer (id int, name text, card text)", "insert into customer values (42, 'Ada Lovelace', 'visa'), (43, 'Alan Turing', 'amex')")
 	sh := func(id, command string) lab.ToolUse {
-		return use(t, id, "Bash", map[string]any{"command": command, "description": "as the script says", "timeout": 60000})
+		return use(t, id, "Bash", map[string]any{"command": command, "description": "as the script says", "timeout": 600000})
 	}
 	model := lab.StartMessages(t)
 	policy := "rules:\n  - {id: all, effect: allow, when: 'true', reason: a test}\n  - {id: push, protocol: git, when: 'git.ref != \"\"', effect: approve, reason: pushes are looked at}\n"
