@@ -51,9 +51,31 @@ func (c *Channels) message(r io.Reader, buf []byte, fn func(byte, []byte) error)
 	}
 	if c.base64 {
 		channel -= '0'
-		r = base64.NewDecoder(base64.StdEncoding, r)
+		r = base64.NewDecoder(base64.StdEncoding, &endsInPadding{r: r})
 	}
 	return pieces(r, buf, func(p []byte) error { return fn(channel, p) })
+}
+
+// endsInPadding is base64 behind whose padding nothing comes. encoding/base64 itself takes more there, or does not, by how it
+// is cut.
+type endsInPadding struct {
+	r      io.Reader
+	padded bool
+}
+
+var errBehindPadding = errors.New("something follows the padding of base64")
+
+func (e *endsInPadding) Read(b []byte) (int, error) {
+	n, err := e.r.Read(b)
+	for _, c := range b[:n] {
+		switch {
+		case c == '=':
+			e.padded = true
+		case e.padded && c != '\r' && c != '\n':
+			return 0, errBehindPadding
+		}
+	}
+	return n, err
 }
 
 // first reads the octet that names the channel.

@@ -56,6 +56,8 @@ func FuzzChannels(f *testing.F) {
 	f.Add([]byte("0aW5w\r\ndXQ"), true)
 	f.Add([]byte("/AA=="), true)
 	f.Add([]byte("00"), true)
+	f.Add([]byte("0000=0000"), true)
+	f.Add([]byte("0AA==\r\n"), true)
 	f.Fuzz(func(t *testing.T, message []byte, inBase64 bool) {
 		message = message[:min(len(message), 40)] // every cut is tried
 		channel, got, err := received(t, inBase64, message)
