@@ -404,7 +404,7 @@ func (p *push) written(u *update) string {
 		out += " # shallow " + s
 	}
 	for _, c := range p.meant() {
-		if c != "atomic" {
+		if c != "atomic" && c != "object-format=sha1" { // what git says of every push
 			out += " # " + c
 		}
 	}

@@ -271,7 +271,7 @@ func (c *call) relayMessages(s *sink, resp *http.Response, m masking, out *acces
 	s.status, s.header = resp.StatusCode, answerHeader(resp.Header, true)
 	c.maskHeader(s.header, m)
 	if resp.Header.Get("Grpc-Status") != "" { // there are no messages: the headers are the trailers, and have to be the end of the stream
-		out.Message = s.header.Get("Grpc-Message")
+		noteStatus(s.header, out)
 		return s.begin()
 	}
 	if err := s.flush(); err != nil {
@@ -303,7 +303,19 @@ func (c *call) relayMessages(s *sink, resp *http.Response, m masking, out *acces
 	}
 	t := answerHeader(resp.Trailer, true)
 	c.maskHeader(t, m)
+	noteStatus(t, out)
 	return s.trailers(t)
+}
+
+// noteStatus puts on record how a call ended: its HTTP status says nothing of that. One without a status was broken off.
+func noteStatus(h http.Header, out *access.Outcome) {
+	switch code := h.Get("Grpc-Status"); code {
+	case "0":
+	case "":
+		out.Truncated = "the service ended its answer without a status of gRPC"
+	default:
+		out.Message = strings.TrimSuffix("grpc-status "+code+": "+h.Get("Grpc-Message"), ": ")
+	}
 }
 
 // grpcCodes are those of https://github.com/grpc/grpc/blob/master/doc/statuscodes.md. None is one after which clients try

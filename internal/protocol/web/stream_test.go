@@ -227,9 +227,27 @@ func TestGRPC(t *testing.T) {
 	if a.body != framed("part 0")+framed("part 1")+framed("part 2") || a.trailer.Get("Grpc-Status") != "0" || !w.op().Web.GRPC.Stream {
 		t.Errorf("a stream: %+v", a)
 	}
+	w.upstream = func(rw http.ResponseWriter, r *http.Request) { // a failure behind messages, and then no status at all
+		rw.Header().Set("Content-Type", "application/grpc")
+		io.WriteString(rw, framed("some"))
+		rw.(http.Flusher).Flush()
+		if r.Header.Get("X-Fail") != "" {
+			rw.Header().Set(http.TrailerPrefix+"Grpc-Status", "13")
+			rw.Header().Set(http.TrailerPrefix+"Grpc-Message", "out of "+secret)
+		}
+	}
+	w.call(strings.NewReader(framed("x")), "X-Fail", "1")
+	w.call(strings.NewReader(framed("x")))
 	rec := w.recorded()
 	if strings.Contains(rec, secret) || !strings.Contains(rec, "part 2") || !strings.Contains(rec, "the gbm-") {
 		t.Error("the record is not what was sent")
+	}
+	rows := w.rows()
+	for i, want := range map[int]string{0: "|", 2: "grpc-status 5: no gbm-", 4: "grpc-status 13: out of gbm-", 5: "|the service ended its answer without a status"} {
+		o := rows[i].Outcome
+		if got := o.Message + "|" + o.Truncated; !strings.HasPrefix(got, want) || want == "|" && got != want {
+			t.Errorf("call %d ended with %q, want %q", i, got, want)
+		}
 	}
 }
 
