@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -286,9 +287,11 @@ func TestS54RecordedFirst(t *testing.T) {
 			query(&b, "select 1") // the catalog is there
 			x.send(b.Bytes)
 			x.answer(1)
-			mark := "mark54" + name + filepath.Base(t.TempDir())
+			mark := fmt.Sprint("mark54", name, time.Now().UnixNano()) // the server's log has what ran before, too
 			entered, release := make(chan struct{}), make(chan struct{})
 			var once sync.Once
+			letGo := sync.OnceFunc(func() { close(release) })
+			t.Cleanup(letGo)
 			hold := func(point string) error {
 				if point == journal.FailWrite {
 					once.Do(func() { close(entered) })
@@ -308,7 +311,7 @@ func TestS54RecordedFirst(t *testing.T) {
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			close(release)
+			letGo()
 			if got := x.answer(1); strings.Contains(got, "E:") {
 				t.Error(got)
 			}
