@@ -76,6 +76,9 @@ func (f *finds) scope(s access.SessionID) *mask.Scope {
 	return e.Scope(s).Claimed()
 }
 
+// bare is how they would be masked if nothing had been found.
+func (f *finds) bare(s access.SessionID) *mask.Scope { return f.none.Scope(s).Claimed() }
+
 // learn makes a value secret in a session's records, and gives how they are masked from now on.
 func (f *finds) learn(s access.SessionID, value []byte) *mask.Scope {
 	e := f.engine(s)

@@ -313,9 +313,10 @@ func TestFoundInOneSessionAlone(t *testing.T) {
 func TestNamesAreNoSecrets(t *testing.T) {
 	w := newWorld(t, reply(200, "application/json", "{}"))
 	for api, body := range map[string]string{
-		"/v1/messages":  `{"model":"m","messages":[],"mcp_servers":[{"url":"https://evil.example/mcp","authorization_token":"https://evil.example"}]}`,
-		"/v1/responses": `{"model":"dearest-model","input":"x","tools":[{"type":"mcp","server_url":"https://a.example","authorization":"dearest-model"}]}`,
-		"/v1/messages?": `{"model":"m","messages":[],"tools":[{"name":"run_anything"}],"mcp_servers":[{"url":"https://a.example","authorization_token":"run_anything"}]}`,
+		"/v1/messages":           `{"model":"m","messages":[],"mcp_servers":[{"url":"https://evil.example/mcp","authorization_token":"https://evil.example"}]}`,
+		"/v1/responses":          `{"model":"dearest-model","input":"x","tools":[{"type":"mcp","server_url":"https://a.example","authorization":"dearest-model"}]}`,
+		"/v1/messages?beta=true": `{"model":"dearest-m0del-Xq7","messages":[{"role":"user","content":"see https://user:dearest-m0del-Xq7@a.example/x"}]}`,
+		"/v1/messages?":          `{"model":"m","messages":[],"tools":[{"name":"run_anything"}],"mcp_servers":[{"url":"https://a.example","authorization_token":"run_anything"}]}`,
 	} {
 		if got := w.do("POST", api, body); got.code != 400 || !strings.Contains(got.body, "is also the name") {
 			t.Errorf("%s: %d %s", api, got.code, got.body)

@@ -100,13 +100,12 @@ const authorization = "authorization"
 
 // record makes what is sent as it is recorded: with its secrets replaced.
 func (x *exchange) record(secrets []string) *access.Refusal {
-	named := x.named()
 	for _, s := range secrets {
 		x.learn([]byte(s))
 		x.m.Findings = append(x.m.Findings, authorization)
 	}
-	if x.named() != named { // whoever approves would not see what is asked for
-		return malformed("what the provider is to log in with is also the name of a model, of a tool or of an address in the request")
+	if x.named(x.redact) != x.named(redacter{x.redact.known, x.h.found.bare(x.op.Session)}) { // whoever approves would not see what is asked for
+		return malformed("what stands in the request, or in an earlier one, as a credential is also the name of a model, of a tool or of an address in it")
 	}
 	var inHead, inBody bool
 	var err, err2 error
@@ -123,9 +122,9 @@ func (x *exchange) record(secrets []string) *access.Refusal {
 	return nil
 }
 
-// named is, as it is shown, what of the request says which models, tools and addresses it is for.
-func (x *exchange) named() string {
-	return x.redact.string(strings.Join(slices.Concat([]string{x.m.API, x.m.Model}, x.m.Tools, x.m.ServerTools), "\n"))
+// named is, as r shows it, what of the request says which models, tools and addresses it is for.
+func (x *exchange) named(r redacter) string {
+	return r.string(strings.Join(slices.Concat([]string{x.m.API, x.m.Model}, x.m.Tools, x.m.ServerTools), "\n"))
 }
 
 // unread are the fields that are not known of an API that is not read.
