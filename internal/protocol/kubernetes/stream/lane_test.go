@@ -195,7 +195,9 @@ func TestInputThatCannotBeVouchedForStays(t *testing.T) {
 		if err := l.write([]byte("correct-")); err != nil {
 			t.Fatal(err)
 		}
+		l.mu.Lock() // the linger's end reads it
 		w.full = errors.New("no space left")
+		l.mu.Unlock()
 		time.Sleep(linger)
 		synctest.Wait()
 		var why *access.Refusal
