@@ -26,6 +26,8 @@ func TestWhatAStatementCanDo(t *testing.T) {
 		"select * from a, b.c": {Read, "select", "a b.c c", "", ""},
 		"drop table s.t":       {DDL, "drop table", "s.t t", "s.t t", ""},
 		"select set_config('search_path', 'public'::char(3), false)":                                              {Admin, "select set", "", "", ""},
+		"select set_config('search_path', 'public'::varchar(3), false)":                                           {Admin, "select set", "", "", ""},
+		"select set_config('search_path', 'public'::name, false)":                                                 {Admin, "select set", "", "", ""},
 		"select set_config('search_path', 'public'::text, false)":                                                 {Session, "select set", "", "", ""},
 		"with t as (select 1) select * from t union select * from (with u as (select 2) select * from u, t) z, u": {Read, "select", "u", "", ""},
 		"with x as (delete from t returning *) select * from x, t":                                                {Write, "delete select", "t", "t", ""},

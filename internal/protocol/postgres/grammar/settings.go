@@ -125,8 +125,8 @@ func (c *classifier) setting(name, value string, local, known bool) {
 	}
 }
 
-// keeping are the types a cast to which leaves a literal's text as it is, where they have no length.
-var keeping = words("text varchar name bool")
+// keeping are the types a cast to which leaves a literal's text as it is, where they have no length. One to name shortens it.
+var keeping = words("text varchar bool")
 
 // constant is the text of a literal.
 func constant(n *pg.Node) (string, bool) {
