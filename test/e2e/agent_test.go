@@ -461,7 +461,11 @@ func (s *scene) confined(t *testing.T, w *lab.Workplace) {
 		s.host.URL("shop.git/HEAD"):                            "000", // nothing listens there for pods
 		s.model.URL + "/v1/models":                             "000",
 	} {
-		r := w.Shell("curl -sk --max-time 60 -o /dev/null -w '%{http_code}' -H \"Authorization: Bearer $(gatebook token --format plain)\" " + url)
+		retry := ""
+		if want != "000" {
+			retry = "--retry 5 --retry-all-errors --retry-max-time 120 "
+		}
+		r := w.Shell("curl -sk --max-time 60 " + retry + "-o /dev/null -w '%{http_code}' -H \"Authorization: Bearer $(gatebook token --format plain)\" " + url)
 		if r.Stdout != want {
 			t.Errorf("the agent's own way to %s: %s %s, want %s", url, r.Stdout, r.Stderr, want)
 		}

@@ -358,6 +358,7 @@ func TestSymbolicRefs(t *testing.T) {
 		"no connection":    func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
 		"given up":         func(rw http.ResponseWriter) { io.WriteString(rw, packet(first+" refs/heads/fresh\n")+packet("ERR no")) },
 		"overloaded":       func(rw http.ResponseWriter) { http.Error(rw, "later", http.StatusServiceUnavailable) },
+		"broken":           func(rw http.ResponseWriter) { http.Error(rw, "sorry", http.StatusInternalServerError) },
 		"too many at once": func(rw http.ResponseWriter) { http.Error(rw, "later", http.StatusTooManyRequests) },
 	} {
 		w.before = func(rw http.ResponseWriter, r *http.Request) bool {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"gatebook/internal/wire/gitpack"
@@ -97,11 +96,13 @@ type statusError int
 
 func (s statusError) Error() string { return fmt.Sprintf("it answered with status %d", int(s)) }
 
-// passing are errors of a host that may say something else when it is asked again.
-var passing = []int{http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+// passes reports whether the host may say something else when it is asked again.
+func (s statusError) passes() bool {
+	return s == http.StatusRequestTimeout || s == http.StatusTooManyRequests || s >= 500 && s != http.StatusNotImplemented
+}
 
 // tellsNothing reports whether an error means that a host does not list refs for the gateway, whenever it is asked.
 func tellsNothing(err error) bool {
 	var status statusError
-	return errors.Is(err, errNoRefs) || errors.As(err, &status) && !slices.Contains(passing, int(status))
+	return errors.Is(err, errNoRefs) || errors.As(err, &status) && !status.passes()
 }

@@ -99,17 +99,6 @@ UNION ALL SELECT 'c', a.attrelid::text, a.attnum::text, a.attname::text, NULL
   FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE a.attnum > 0 AND c.relkind IN ('r', 'v') AND n.nspname IN ('pg_catalog', 'information_schema')`
 
-// secretRelations are those of the system in which secrets stand (secretColumns), and such as repeat values of others (repeatingColumns).
-var secretRelations = func() map[string]bool {
-	out := map[string]bool{}
-	for _, list := range [][]string{secretColumns, repeatingColumns} {
-		for _, c := range list {
-			out[strings.Split(c, ".")[1]] = true
-		}
-	}
-	return out
-}()
-
 var errDefined = errors.New("something was defined in this transaction, which others cannot see yet")
 
 // catalog gives the database's, read anew where it is old or something was defined.
@@ -303,7 +292,7 @@ func (c *catalog) widen(st *grammar.Statement) *grammar.Statement {
 		return w
 	}
 	out := *st
-	c.widenInto(&out, st, false, 0)
+	c.widenInto(&out, st, false, map[definition]bool{})
 	if len(c.wide) >= maxWide {
 		clear(c.wide)
 	}
@@ -311,15 +300,15 @@ func (c *catalog) widen(st *grammar.Statement) *grammar.Statement {
 	return &out
 }
 
-// maxViews bounds how deep views are followed.
-const maxViews = 64
+// definition is what stands behind a name. through: what it reads is written, as behind a view that is.
+type definition struct {
+	text    string
+	through bool
+}
 
-// widenInto adds to out what is behind the names of st. through: it is a view's, which is written.
-func (c *catalog) widenInto(out, st *grammar.Statement, through bool, depth int) {
-	if depth > maxViews {
-		out.Call("views that are too deep")
-		return
-	}
+// widenInto adds to out what is behind the names of st. through: it is a view's, which is written. What was followed is not followed again:
+// each way to it would be another, and rules may lead back to themselves.
+func (c *catalog) widenInto(out, st *grammar.Statement, through bool, followed map[definition]bool) {
 	own := func(names []string, of map[string]bool, what string) {
 		for _, n := range names {
 			if of[n] {
@@ -342,16 +331,16 @@ func (c *catalog) widenInto(out, st *grammar.Statement, through bool, depth int)
 			out.Call(col[i+1:])
 		}
 	}
-	for _, definition := range c.rulesOf(st) {
-		c.widenBy(out, definition, false, depth)
+	for _, rule := range c.rulesOf(st) {
+		c.widenBy(out, definition{rule, false}, followed)
 	}
 	for _, n := range st.Relations {
 		for _, r := range c.find(n) {
 			if r.view != "" {
-				c.widenBy(out, r.view, through || st.WritesTo(n), depth)
+				c.widenBy(out, definition{r.view, through || st.WritesTo(n)}, followed)
 			}
 			for _, p := range r.policies {
-				c.widenBy(out, "SELECT "+p, false, depth)
+				c.widenBy(out, definition{"SELECT " + p, false}, followed)
 			}
 		}
 	}
@@ -360,9 +349,13 @@ func (c *catalog) widenInto(out, st *grammar.Statement, through bool, depth int)
 // makingRows are functions that make a row of its type's parts, and so run what checks these.
 var makingRows = []string{"json_populate_record", "json_populate_recordset", "jsonb_populate_record", "jsonb_populate_recordset"}
 
-// widenBy adds what a definition does. through: what a view reads is written.
-func (c *catalog) widenBy(out *grammar.Statement, definition string, through bool, depth int) {
-	statements, err := c.grammar.Read(definition)
+// widenBy adds what a definition does.
+func (c *catalog) widenBy(out *grammar.Statement, d definition, followed map[definition]bool) {
+	if followed[d] {
+		return
+	}
+	followed[d] = true
+	statements, err := c.grammar.Read(d.text)
 	if err != nil || len(statements) != 1 {
 		out.Call("a view that cannot be read")
 		return
@@ -373,17 +366,17 @@ func (c *catalog) widenBy(out *grammar.Statement, definition string, through boo
 	if actions, is := statements[0].Actions(); is {
 		for _, a := range actions {
 			out.Add(a)
-			c.widenInto(out, a, false, depth+1)
+			c.widenInto(out, a, false, followed)
 		}
 		return
 	}
 	inner := *statements[0]
 	inner.Kinds = nil
-	if through { // what of it is written, the database knows
+	if d.through { // what of it is written, the database knows
 		inner.Writes = inner.Tables
 	}
 	out.Add(&inner)
-	c.widenInto(out, statements[0], through, depth+1)
+	c.widenInto(out, statements[0], d.through, followed)
 }
 
 // rulesOf gives the definitions of the rules by which a statement does something else, or more.

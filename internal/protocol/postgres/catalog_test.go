@@ -61,6 +61,17 @@ func TestWritesReachWhatIsBehind(t *testing.T) {
 	}
 }
 
+// Rules that lead back to themselves, by ever more ways, are followed once: the server refuses them, and only when they are used.
+func TestRulesThatLeadBack(t *testing.T) {
+	both := func(to string) string {
+		return " do also (" + strings.Repeat("insert into "+to+" values (1); ", 8) + "delete from seen)"
+	}
+	w := newWorld(t, nil, "create table a (id int)", "create table b (id int)", "create table seen (id int)", "create rule on_a as on insert to a"+both("b"), "create rule on_b as on insert to b"+both("a"))
+	if f := w.facts(t, "insert into a values (1)")[0]; strings.Join(f.Writes, " ") != "a b public.a public.b public.seen seen" {
+		t.Errorf("%v", f.Writes)
+	}
+}
+
 // An extension's operators and types of code that only computes leave what is a read a read; a database's own code behind an operator
 // makes it one that can do anything, also where the operator is not written.
 func TestOperatorsOfTheDatabasesOwn(t *testing.T) {

@@ -30,6 +30,15 @@ var secretColumns = []string{"pg_catalog.pg_authid.rolpassword", "pg_catalog.pg_
 	"pg_catalog.pg_user_mappings.umoptions", "pg_catalog.pg_subscription.subconninfo", "pg_catalog.pg_hba_file_rules.options",
 	"information_schema.user_mapping_options.option_value", "information_schema._pg_user_mappings.umoptions"}
 
+// secretRelations are those that have them.
+var secretRelations = func() map[string]bool {
+	out := map[string]bool{}
+	for _, c := range secretColumns {
+		out[strings.Split(c, ".")[1]] = true
+	}
+	return out
+}()
+
 // repeatingColumns hold values of other tables' columns: they are hidden where anything is.
 var repeatingColumns = []string{"pg_catalog.pg_stats.most_common_vals", "pg_catalog.pg_stats.histogram_bounds", "pg_catalog.pg_stats.most_common_elems",
 	"pg_catalog.pg_statistic.stavalues1", "pg_catalog.pg_statistic.stavalues2", "pg_catalog.pg_statistic.stavalues3",
@@ -146,6 +155,9 @@ type maskSource struct {
 	seen  map[*grammar.Statement]grammar.Exposure
 	depth int
 }
+
+// maxViews bounds how deep views are followed.
+const maxViews = 64
 
 func newMaskSource(c *catalog, m columnMasks) *maskSource {
 	return &maskSource{c: c, m: m, known: map[grammar.Name]grammar.Hidden{}, seen: map[*grammar.Statement]grammar.Exposure{}}

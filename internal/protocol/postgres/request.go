@@ -224,11 +224,9 @@ func (s *session) admit(r request) (*operation, *access.Refusal) {
 	return o, nil
 }
 
-// reach is what an approval is bound to beside the text: the same names can come to stand for something else.
+// reach is what an approval is bound to beside the text: the same names can come to stand for something else. No name has a zero byte.
 func reach(st *grammar.Statement) []string {
-	out := append([]string{"reaches", st.Effect}, st.Tables...)
-	out = append(append(out, "writes"), st.Writes...)
-	return append(append(out, "calls"), st.Volatile...)
+	return []string{st.Effect, strings.Join(st.Tables, "\x00"), strings.Join(st.Writes, "\x00"), strings.Join(st.Volatile, "\x00")}
 }
 
 // changed refuses what has come to do something else while a person was asked.

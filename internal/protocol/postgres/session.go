@@ -168,13 +168,11 @@ func (s *session) farewell() {
 	}
 }
 
-// fatal ends a connection in words.
+// fatal ends a connection in words. A write that is under way has its deadline, and ends by it where the client does not listen.
 func (s *session) fatal(why *access.Refusal) {
 	var b wire.Builder
 	b.Report(wire.ErrorResponse, refusalFields("FATAL", why))
-	if !s.writing.TryLock() { // somebody is stuck in a write: the client does not listen
-		return
-	}
+	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.client.SetWriteDeadline(time.Now().Add(cutGrace))
 	if _, err := s.client.Write(b.Bytes); err != nil {

@@ -268,7 +268,7 @@ func (t *tracer) called(name []string) (harmless, own bool) {
 		name = name[1:]
 	}
 	if len(name) != 1 {
-		t.unknown = true
+		t.unknown = t.unknown || t.src.Suspects()
 		return false, t.src.Suspects()
 	}
 	own = !system && t.own(Function, name[0])
