@@ -319,12 +319,21 @@ func wrong(c access.Chain, want []caused) string {
 	switch {
 	case c.Cause == nil:
 		return "nothing was asked"
+	case greets(c) && (c.Cause.Rung == access.Windowed || c.Cause.Rung == access.Ambiguous):
+		return prompts(c)
 	case i < 0:
 		return fmt.Sprintf("it is said to come of %q", calls(c))
 	case c.Cause.Rung != want[i].rung:
 		return fmt.Sprintf("it comes of %q: %s, want %s", calls(c), c.Cause.Rung, want[i].rung)
 	}
 	return prompts(c)
+}
+
+// greets reports whether an operation is part of how Claude Code itself connects to the server of MCP. It does so when it comes to it, on a
+// busy machine in the midst of its calls; then nobody can see that none of those that are open is behind it.
+func greets(c access.Chain) bool {
+	command := c.Record.Operation.Command
+	return strings.Contains(command, "/mcp ") && !strings.Contains(command, "tools/call")
 }
 
 // prompts checks the way from each call to the person's prompt.
@@ -376,7 +385,7 @@ func (s *scene) attributed(t *testing.T, traced bool) {
 		}
 		for _, w := range want {
 			for _, e := range w.effects {
-				seen[w.calls+": "+e] = seen[w.calls+": "+e] || w.calls == calls(c) && strings.Contains(op.Command, e)
+				seen[w.calls+": "+e] = seen[w.calls+": "+e] || (w.calls == calls(c) || greets(c)) && strings.Contains(op.Command, e)
 			}
 		}
 		// Of two calls with one command, the trace that the call itself saw says which is right.
